@@ -1,0 +1,1 @@
+//! The shuqiao-adapter binary: one process beside one legacy system.

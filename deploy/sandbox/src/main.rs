@@ -1,0 +1,3 @@
+//! A whole small city on one machine.
+
+fn main() {}

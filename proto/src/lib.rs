@@ -1,0 +1,1 @@
+//! The wire of Shuqiao: shuqiao.exchange.v1, compiled without a protoc.

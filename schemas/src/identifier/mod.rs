@@ -1,0 +1,1 @@
+//! Identifiers of legal persons, natural persons, certificates, items and places.

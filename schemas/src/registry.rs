@@ -1,0 +1,1 @@
+//! The record types and code tables that come with the crate.
