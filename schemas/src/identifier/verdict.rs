@@ -6,7 +6,10 @@ use std::fmt;
 use super::kind::Kind;
 use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 use super::reason::{Exact, Reason, Severity};
-use super::{organisation_code, region, registration_number, resident_id, uscc};
+use super::{
+    certificate_id, currency, foreigner_id, industry, item_code, organisation_code, region,
+    registration_number, resident_id, resource_code, tax_number, uscc,
+};
 
 /// What was found about one value.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,6 +94,10 @@ pub(super) fn check_normal(kind: Kind, normal: Cow<'_, str>, changes: Changes) -
             changes,
         );
     }
+    let (normal, changes) = match kind {
+        Kind::CertificateId => without_file_suffix(normal, changes),
+        _ => (normal, changes),
+    };
     let exact = exact(kind, normal.as_bytes());
     let suggestion = if exact.is_err() {
         suggest(kind, &normal)
@@ -101,6 +108,21 @@ pub(super) fn check_normal(kind: Kind, normal: Cow<'_, str>, changes: Changes) -
         suggestion,
         ..Verdict::new(kind, exact, normal, changes)
     }
+}
+
+/// A certificate is filed as `<identifier>.OFD`, and the file's name is what people paste.
+fn without_file_suffix(normal: Cow<'_, str>, changes: Changes) -> (Cow<'_, str>, Changes) {
+    let Some(len) = normal.strip_suffix(".OFD").map(str::len) else {
+        return (normal, changes);
+    };
+    let stem = match normal {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..len).unwrap_or(text)),
+        Cow::Owned(mut text) => {
+            text.truncate(len);
+            Cow::Owned(text)
+        }
+    };
+    (stem, changes.with(Changes::FILE_SUFFIX))
 }
 
 /// Judges bytes exactly as they are: no normalisation and no allocation.
@@ -128,15 +150,24 @@ fn exact(kind: Kind, input: &[u8]) -> Exact {
         Kind::OrganisationCode => organisation_code::exact(input),
         Kind::RegistrationNumber => registration_number::exact(input),
         Kind::ResidentId => resident_id::exact(input),
+        Kind::TaxNumber => tax_number::exact(input),
+        Kind::ForeignerId => foreigner_id::exact(input),
+        Kind::CertificateId => certificate_id::exact(input),
+        Kind::BasicItemCode => item_code::basic(input),
+        Kind::ImplementationCode => item_code::implementation(input),
+        Kind::HandlingItemCode => item_code::handling(input),
+        Kind::ResourceCode => resource_code::exact(input),
         Kind::Region => region::exact(input),
-        _ => Err(Reason::NoKindFits),
+        Kind::Industry => industry::exact(input),
+        Kind::Currency => currency::exact(input),
+        Kind::Unknown => Err(Reason::NoKindFits),
     }
 }
 
 /// Off the fast path: says so where the value is right but for its writing.
 #[cold]
 fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
-    let mut folded = [0; 128];
+    let mut folded = [0; certificate_id::BYTES_MAX];
     let mut len = 0;
     let kept = input
         .iter()
@@ -171,6 +202,9 @@ fn suggest(kind: Kind, normal: &str) -> Option<String> {
         'S' => Some('5'),
         _ => None,
     };
+    if kind == Kind::Currency {
+        return (normal == "RMB").then(|| "CNY".to_owned());
+    }
     if normal.len() > INPUT_BYTES_MAX || !normal.contains(['O', 'I', 'Z', 'S', 'Q', 'D', 'L']) {
         return None;
     }
