@@ -5,8 +5,8 @@
 //! - MOD 31 with powers of three (GB 32100) and MOD 11-2 (GB 11643): every wrong character, every swap of neighbours.
 //! - MOD 11 with distinct weights (GB 11714): every wrong character and every swap in the body, unless the two values differ by a multiple of
 //!   11. Letters have values up to 35, so `0` and `B`, or `A` and `L`, cannot be told apart; digits always can.
-//! - ISO 7064 MOD 11,10 and MOD 37,36: every wrong character; of swaps of neighbours, all but those of the two highest and lowest
-//!   values in one state each.
+//! - ISO 7064 MOD 11,10 and MOD 37,36: every wrong character; every swap of neighbours, unless the two values are next to each
+//!   other in the alphabet (the last and first count as such), and then it is missed in one of the 10 or 36 states of the sum.
 
 /// No value: the character is not in the alphabet. Its high bit survives an OR over a whole code.
 pub(super) const NONE: u8 = 0x80;

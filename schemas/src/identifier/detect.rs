@@ -9,7 +9,7 @@ use super::checksum::number;
 use super::kind::Kind;
 use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 use super::reason::{Reason, Severity};
-use super::verdict::{Verdict, check_normal};
+use super::verdict::{self, Verdict, check_normal};
 use super::{
     certificate_id, foreigner_id, organisation_code, region, registration_number, resident_id,
     tax_number, uscc,
@@ -126,9 +126,10 @@ fn eighteen(code: &[u8]) -> Found {
     let organisation = uscc::exact(code);
     let (body, check) = code.split_at(17);
     if !body.iter().all(u8::is_ascii_digit) || !(check[0].is_ascii_digit() || check[0] == b'X') {
-        let plausible =
-            code.iter().all(u8::is_ascii_alphanumeric) && code[2..8].iter().any(u8::is_ascii_digit);
-        return if plausible {
+        let plausible = code.iter().all(u8::is_ascii_alphanumeric) && code[2..8].iter().any(u8::is_ascii_digit);
+        return if organisation.is_err() && is_misprinted_resident(code) {
+            Found::One(Kind::ResidentId)
+        } else if plausible {
             Found::One(Kind::Uscc)
         } else {
             Found::Nothing(Reason::NoKindFits)
@@ -157,4 +158,13 @@ fn eighteen(code: &[u8]) -> Found {
         Err(_) if uscc::is_authority(code[0], code[1]) => Found::One(Kind::Uscc),
         Err(_) => Found::Nothing(Reason::NoKindFits),
     }
+}
+
+/// Whether the value would be a right resident id if its letters were the digits that they resemble.
+fn is_misprinted_resident(code: &[u8]) -> bool {
+    let mut repaired = [0; 18];
+    for (slot, &b) in repaired.iter_mut().zip(code) {
+        *slot = verdict::resembled_digit(b).unwrap_or(b);
+    }
+    code.len() == repaired.len() && resident_id::exact(&repaired).is_ok()
 }
