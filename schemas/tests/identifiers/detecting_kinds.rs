@@ -29,7 +29,9 @@ fn each_kind_is_found() {
     }
     assert_eq!(found("USA310085030712"), (Kind::ForeignerId, Severity::Warning, Some("CHECK_NOT_VERIFIED")));
     assert_eq!(found("3206811101637"), (Kind::RegistrationNumber, Severity::Warning, Some("THIRTEEN_DIGITS")));
-    assert_eq!(found("110105491231002"), (Kind::ResidentId, Severity::Warning, Some("UPGRADED_FROM_FIFTEEN")));
+    assert_eq!(found("320621850115120"), (Kind::ResidentId, Severity::Warning, Some("UPGRADED_FROM_FIFTEEN")));
+    // Passes the check of a registration number (one number in ten does) and holds a birthday: nobody can tell.
+    assert_eq!(found("110105491231002"), (Kind::RegistrationNumber, Severity::Warning, Some("AMBIGUOUS_KIND")));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufReader, Read};
 
-use shuqiao_schemas::identifier::inspect::{self, Error, Format, Options, ROW_BYTES_MAX, Summary};
 use shuqiao_schemas::identifier::Kind;
+use shuqiao_schemas::identifier::inspect::{self, Error, Format, Options, ROW_BYTES_MAX, Summary};
 
 fn run(input: &[u8], column: Option<&str>, format: Format) -> (String, Summary) {
     let options = Options { column: column.map(str::to_owned), format };
@@ -20,15 +20,18 @@ fn run(input: &[u8], column: Option<&str>, format: Format) -> (String, Summary) 
 fn lines_are_answered_in_order() {
     let input = "91340000711771143j\n\n11010519491231002X\r\n9134OOOO711771143J\n9.1E+17\nE12345678";
     let (out, summary) = run(input.as_bytes(), None, Format::Csv);
-    assert_eq!(out.lines().collect::<Vec<_>>(), [
-        "input,kind,normal,verdict,reason,changes",
-        "91340000711771143j,uscc,91340000711771143J,ok,,upper_cased",
-        ",unknown,,error,EMPTY,",
-        "11010519491231002X,resident_id,11010519491231002X,ok,,",
-        "9134OOOO711771143J,uscc,9134OOOO711771143J,error,WRONG_CHARACTER,suggest=91340000711771143J",
-        "9.1E+17,unknown,9.1E+17,error,EXCEL_SCIENTIFIC_NOTATION,",
-        "E12345678,unknown,E12345678,error,NO_KIND_FITS,",
-    ]);
+    assert_eq!(
+        out.lines().collect::<Vec<_>>(),
+        [
+            "input,kind,normal,verdict,reason,changes",
+            "91340000711771143j,uscc,91340000711771143J,ok,,upper_cased",
+            ",unknown,,error,EMPTY,",
+            "11010519491231002X,resident_id,11010519491231002X,ok,,",
+            "9134OOOO711771143J,uscc,9134OOOO711771143J,error,WRONG_CHARACTER,suggest=91340000711771143J",
+            "9.1E+17,unknown,9.1E+17,error,EXCEL_SCIENTIFIC_NOTATION,",
+            "E12345678,unknown,E12345678,error,NO_KIND_FITS,",
+        ]
+    );
     assert_eq!((summary.rows, summary.ok, summary.warning, summary.error), (6, 2, 0, 4));
     assert_eq!((summary.of_kind(Kind::Uscc), summary.of_kind(Kind::Unknown)), (2, 3));
 }
@@ -94,7 +97,11 @@ fn a_line_beyond_the_bound_is_answered_and_passed() {
 #[test]
 fn a_record_beyond_the_bounds_is_answered_and_passed() {
     let wide = vec![""; 5_000].join(",");
-    let input = format!("a,code\n1,{}\n2,91340000711771143J\n{wide}\n3\n4,11010519491231002X\n\"open {}", "9".repeat(200_000), "x".repeat(70_000));
+    let input = format!(
+        "a,code\n1,{}\n2,91340000711771143J\n{wide}\n3\n4,11010519491231002X\n\"open {}",
+        "9".repeat(200_000),
+        "x".repeat(70_000)
+    );
     let (out, summary) = run(input.as_bytes(), Some("code"), Format::Csv);
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[1], format!("1{}…,unknown,,error,INPUT_TOO_LONG,", "9".repeat(63)));

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test that meets None or cuts a character should fail")]
 
-mod detection;
 mod detecting_kinds;
+mod detection;
 mod inspecting;
 mod properties;
 mod real_rows;

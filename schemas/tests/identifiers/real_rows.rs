@@ -32,7 +32,8 @@ fn the_rows_of_nantong_are_what_they_are_known_to_be() {
     for row in csv::Reader::from_reader(out.as_slice()).records().map(Result::unwrap) {
         *reasons.entry((row[1].to_owned(), row[4].to_owned())).or_default() += 1;
     }
-    let count = |kind: &str, reason: &str| reasons.get(&(kind.to_owned(), reason.to_owned())).copied().unwrap_or_default();
+    let count =
+        |kind: &str, reason: &str| reasons.get(&(kind.to_owned(), reason.to_owned())).copied().unwrap_or_default();
     assert_eq!(count("uscc", ""), 4_873, "{reasons:?}");
     assert_eq!(count("registration_number", "THIRTEEN_DIGITS"), 2);
     // About one registration number in ten also passes for a tax number, and the warning says so.

@@ -42,8 +42,12 @@ fn every_outer_and_inner_check_character_can_be_zero_x_or_y() {
 
 #[test]
 fn wrong_credit_codes_have_their_reasons() {
-    all(Kind::Uscc, Err(Reason::CheckCharacterMismatch), "
-        91320621MA1MRHG207 111111111111111111 911000001000039621");
+    all(
+        Kind::Uscc,
+        Err(Reason::CheckCharacterMismatch),
+        "
+        91320621MA1MRHG207 111111111111111111 911000001000039621",
+    );
     all(Kind::Uscc, Err(Reason::WrongLength), "9134000071177114J 91340000711771143J0 9");
     all(Kind::Uscc, Err(Reason::WrongCharacter), "91340000O11771143J 91340000711771143I 9134000071177114_J");
     all(Kind::Uscc, Err(Reason::InnerCheckMismatch), "A1320621MA1MRHG217");
@@ -54,8 +58,12 @@ fn wrong_credit_codes_have_their_reasons() {
 
 #[test]
 fn early_fujian_codes_are_suspect_and_no_more() {
-    all(Kind::Uscc, Err(Reason::LegacySuspect), "
-        91350100M0001TGQXM 91350211M0000XUF46 91350203M0001FUE2P 91350203M0001QKT19");
+    all(
+        Kind::Uscc,
+        Err(Reason::LegacySuspect),
+        "
+        91350100M0001TGQXM 91350211M0000XUF46 91350203M0001FUE2P 91350203M0001QKT19",
+    );
     // The same misprint elsewhere is a misprint: another province, or another body.
     all(Kind::Uscc, Err(Reason::CheckCharacterMismatch), "91340100M0001TGQXM 91350100MA1MRHG207");
     // And an early code whose inner check is wrong as well is nothing.
@@ -89,10 +97,12 @@ fn organisation_codes() {
 
 #[test]
 fn the_self_defined_zone_says_nothing_between_systems() {
-    let check_of = |body: &str| (0..=9).map(|d| d.to_string()).chain(["X".to_owned()]).find_map(|check| {
-        let reason = exact(Kind::OrganisationCode, &format!("{body}{check}"));
-        (reason != Err(Reason::CheckCharacterMismatch)).then_some(reason)
-    });
+    let check_of = |body: &str| {
+        (0..=9).map(|d| d.to_string()).chain(["X".to_owned()]).find_map(|check| {
+            let reason = exact(Kind::OrganisationCode, &format!("{body}{check}"));
+            (reason != Err(Reason::CheckCharacterMismatch)).then_some(reason)
+        })
+    };
     assert_eq!(check_of("PDY00001"), Some(Err(Reason::SelfDefinedZone)));
     assert_eq!(check_of("PDY99999"), Some(Err(Reason::SelfDefinedZone)));
     assert_eq!(check_of("PDY00000"), Some(Ok(None)));
@@ -101,10 +111,18 @@ fn the_self_defined_zone_says_nothing_between_systems() {
 
 #[test]
 fn registration_numbers() {
-    all(Kind::RegistrationNumber, Ok(None), "
+    all(
+        Kind::RegistrationNumber,
+        Ok(None),
+        "
         110108000000016 310230001716146 310230001716154 340000000016368 110108020854380 310141000157096 310000400311804
-        440301103097413 100000000000014");
-    all(Kind::RegistrationNumber, Err(Reason::CheckCharacterMismatch), "110108000000017 191108000000014 123456123456781");
+        440301103097413 100000000000014",
+    );
+    all(
+        Kind::RegistrationNumber,
+        Err(Reason::CheckCharacterMismatch),
+        "110108000000017 191108000000014 123456123456781",
+    );
     all(Kind::RegistrationNumber, Ok(Some(Reason::ThirteenDigits)), "3206811101637 3206911100272");
     // Thirteen digits from no region are a number that lost two.
     all(Kind::RegistrationNumber, Err(Reason::WrongLength), "9906811101637 11010800000001");
@@ -117,7 +135,11 @@ fn tax_numbers() {
     all(Kind::TaxNumber, Ok(None), "310115342050446 310230342050446 91310115342050446K");
     // A household's is its owner's resident id, alone or with a sequence.
     all(Kind::TaxNumber, Ok(None), "330106199003070014 33010619900307001401");
-    all(Kind::TaxNumber, Err(Reason::CheckCharacterMismatch), "310115342050447 330106199003070015 33010619900307001501");
+    all(
+        Kind::TaxNumber,
+        Err(Reason::CheckCharacterMismatch),
+        "310115342050447 330106199003070015 33010619900307001501",
+    );
     all(Kind::TaxNumber, Err(Reason::ImpossibleDate), "330106199002290015");
     all(Kind::TaxNumber, Err(Reason::WrongCharacter), "3301061990030700140X 31011A342050446");
     all(Kind::TaxNumber, Err(Reason::WrongLength), "3101153420504461");
@@ -146,7 +168,8 @@ fn permits_of_hong_kong_macao_and_taiwan_follow_the_same_rule() {
 
 #[test]
 fn an_unknown_region_is_a_reserve_and_an_abolished_one_is_not() {
-    let id = |region: &str| shuqiao_schemas::identifier::ResidentId::from_body(&format!("{region}19600307001")).unwrap();
+    let id =
+        |region: &str| shuqiao_schemas::identifier::ResidentId::from_body(&format!("{region}19600307001")).unwrap();
     assert_eq!(exact(Kind::ResidentId, id("990101").as_str()), Ok(Some(Reason::UnknownRegion)));
     // 崇文区 was abolished in 2010; the people born there keep its code.
     assert_eq!(exact(Kind::ResidentId, id("110103").as_str()), Ok(None));
@@ -182,17 +205,25 @@ fn foreigners_numbers() {
 
 #[test]
 fn certificate_identifiers_by_the_standard() {
-    all(Kind::CertificateId, Ok(None), "
+    all(
+        Kind::CertificateId,
+        Ok(None),
+        "
         1.2.156.3005.2.11100000000013338W011.11430000006122244L.20230000403.001.U
         1.2.156.3005.2.11100000000013338W009.11330105002500287C.2025052201.002.0
         1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.001.L
-        1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.002.J");
+        1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.002.J",
+    );
 }
 
 #[test]
 fn certificate_identifiers_that_deviate_are_accepted_with_a_reserve() {
-    all(Kind::CertificateId, Ok(Some(Reason::IssuerIsRegion)), "
-        1.2.156.3005.2.11100000MB03271699022.340100.000000016.001.9");
+    all(
+        Kind::CertificateId,
+        Ok(Some(Reason::IssuerIsRegion)),
+        "
+        1.2.156.3005.2.11100000MB03271699022.340100.000000016.001.9",
+    );
     // The dialect in which A counts 11: computed by hand for the standard's synthetic body, whose own check is L.
     all(Kind::CertificateId, Ok(Some(Reason::DialectA11)), &format!("{CERTIFICATE}.{}", dialect_check()));
 }
@@ -216,16 +247,24 @@ fn wrong_certificate_identifiers_have_their_reasons() {
         all(Kind::CertificateId, Err(Reason::CheckCharacterMismatch), &format!("{CERTIFICATE}.{check}"));
     }
     all(Kind::CertificateId, Err(Reason::WrongRoot), "1.2.156.3005.3.X 2.11100000MB0341032Y002 91340000711771143J");
-    all(Kind::CertificateId, Err(Reason::WrongStructure), "
+    all(
+        Kind::CertificateId,
+        Err(Reason::WrongStructure),
+        "
         1.2.156.3005.2.11100000MB0341032Y002
         1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.000.L
         1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.1.L
         1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C..001.L
         1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.001.L.L
-        1.2.156.3005.2.11100000MB0341032Y02.11330105002500287C.20240001.001.L");
-    all(Kind::CertificateId, Err(Reason::EmbeddedCodeInvalid), "
+        1.2.156.3005.2.11100000MB0341032Y02.11330105002500287C.20240001.001.L",
+    );
+    all(
+        Kind::CertificateId,
+        Err(Reason::EmbeddedCodeInvalid),
+        "
         1.2.156.3005.2.11100000MB0341032X002.11330105002500287C.20240001.001.L
-        1.2.156.3005.2.11100000MB0341032Y002.990100.20240001.001.L");
+        1.2.156.3005.2.11100000MB0341032Y002.990100.20240001.001.L",
+    );
     all(Kind::CertificateId, Err(Reason::WrongLength), &format!("1.2.156.3005.2.{}", "1".repeat(200)));
 }
 
@@ -246,7 +285,11 @@ fn item_codes() {
     all(Kind::BasicItemCode, Err(Reason::WrongCharacter), "37011700201A");
     all(Kind::ImplementationCode, Ok(None), "11370800MB285591843370117002011");
     all(Kind::ImplementationCode, Err(Reason::EmbeddedCodeInvalid), "11370800MB285591853370117002011");
-    all(Kind::ImplementationCode, Err(Reason::UnknownCode), "11370800MB285591848370117002011 11370800MB285591840370117002011");
+    all(
+        Kind::ImplementationCode,
+        Err(Reason::UnknownCode),
+        "11370800MB285591848370117002011 11370800MB285591840370117002011",
+    );
     all(Kind::ImplementationCode, Err(Reason::WrongLength), "11370800MB28559184337011700201");
     all(Kind::HandlingItemCode, Ok(None), "11370800MB28559184337011700201101");
     all(Kind::HandlingItemCode, Err(Reason::WrongCharacter), "11370800MB285591843370117002011A1");
@@ -307,7 +350,10 @@ fn normalising_tells_what_it_changed() {
     assert_eq!(normal("91340000711771143j"), "upper_cased");
     assert_eq!(normal("'91340000711771143J"), "apostrophe_removed");
     assert_eq!(normal("\u{FEFF}91340000711771143J\u{200B}"), "invisible_removed");
-    assert_eq!(normal("\u{3000}'９１３４-００００ ７１１７７１１４３ｊ\u{A0}"), "full_width+trimmed+spaces_removed+hyphens_removed+upper_cased+apostrophe_removed");
+    assert_eq!(
+        normal("\u{3000}'９１３４-００００ ７１１７７１１４３ｊ\u{A0}"),
+        "full_width+trimmed+spaces_removed+hyphens_removed+upper_cased+apostrophe_removed"
+    );
 }
 
 #[test]
