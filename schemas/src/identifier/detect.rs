@@ -9,7 +9,7 @@ use super::checksum::number;
 use super::kind::Kind;
 use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 use super::reason::{Reason, Severity};
-use super::verdict::{Verdict, check_normal};
+use super::verdict::{self, Verdict, check_normal};
 use super::{
     certificate_id, foreigner_id, organisation_code, region, registration_number, resident_id, tax_number, uscc,
 };
@@ -99,7 +99,8 @@ fn fifteen(code: &[u8]) -> Found {
         };
     }
     let registration = registration_number::exact(code).is_ok();
-    let resident = region_known && resident_id::upgrade(code).is_ok();
+    // People are registered in counties; a number from a province or prefecture is an enterprise's.
+    let resident = region_known && &code[4..6] != b"00" && resident_id::upgrade(code).is_ok();
     match (registration, tax, resident) {
         (true, false, false) => Found::One(Kind::RegistrationNumber),
         (true, _, _) => Found::Likelier(Kind::RegistrationNumber),
@@ -117,7 +118,13 @@ fn eighteen(code: &[u8]) -> Found {
     let (body, check) = code.split_at(17);
     if !body.iter().all(u8::is_ascii_digit) || !(check[0].is_ascii_digit() || check[0] == b'X') {
         let plausible = code.iter().all(u8::is_ascii_alphanumeric) && code[2..8].iter().any(u8::is_ascii_digit);
-        return if plausible { Found::One(Kind::Uscc) } else { Found::Nothing(Reason::NoKindFits) };
+        return if organisation.is_err() && is_misprinted_resident(code) {
+            Found::One(Kind::ResidentId)
+        } else if plausible {
+            Found::One(Kind::Uscc)
+        } else {
+            Found::Nothing(Reason::NoKindFits)
+        };
     }
     let resident = resident_id::exact(code);
     let foreigner = foreigner_id::exact(code);
@@ -140,4 +147,13 @@ fn eighteen(code: &[u8]) -> Found {
         Err(_) if uscc::is_authority(code[0], code[1]) => Found::One(Kind::Uscc),
         Err(_) => Found::Nothing(Reason::NoKindFits),
     }
+}
+
+/// Whether the value would be a right resident id if its letters were the digits that they resemble.
+fn is_misprinted_resident(code: &[u8]) -> bool {
+    let mut repaired = [0; 18];
+    for (slot, &b) in repaired.iter_mut().zip(code) {
+        *slot = verdict::resembled_digit(b).unwrap_or(b);
+    }
+    code.len() == repaired.len() && resident_id::exact(&repaired).is_ok()
 }

@@ -89,7 +89,9 @@ pub(super) fn exact(bytes: &[u8]) -> Exact {
             (Ok(reserve), _) => Ok(reserve),
             (Err(_), Ok(reserve)) => Ok(reserve),
             // Neither: blame the credit code, which is what the field holds today, unless a person's birthday stands there.
-            (Err(_), Err(person)) if resident_id::is_date(&bytes[6..14]) => Err(person),
+            (Err(_), Err(person)) if person == Reason::ImpossibleDate || resident_id::is_date(&bytes[6..14]) => {
+                Err(person)
+            }
             (Err(code), Err(_)) => Err(code),
         },
         20 => {

@@ -42,10 +42,11 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// Shows the value only of kinds that cannot point to a person.
+/// Shows the value only where it is certain that it points to no person: a refused value may be anybody's.
 impl fmt::Debug for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let normal = if self.kind.is_personal() { "***" } else { &*self.normal };
+        let shown = self.is_accepted() && self.reason != Some(Reason::AmbiguousKind) && !self.kind.is_personal();
+        let normal = if shown { &*self.normal } else { "***" };
         f.debug_struct("Verdict")
             .field("kind", &self.kind)
             .field("severity", &self.severity)
@@ -165,23 +166,27 @@ fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
 /// A right value that differs only by letters that people take for digits.
 #[cold]
 fn suggest(kind: Kind, normal: &str) -> Option<String> {
-    let digit = |c| match c {
-        'O' | 'Q' | 'D' => Some('0'),
-        'I' | 'L' => Some('1'),
-        'Z' => Some('2'),
-        'S' => Some('5'),
-        _ => None,
-    };
     if kind == Kind::Currency {
         return (normal == "RMB").then(|| "CNY".to_owned());
     }
-    if normal.len() > INPUT_BYTES_MAX || !normal.contains(['O', 'I', 'Z', 'S', 'Q', 'D', 'L']) {
+    if normal.len() > INPUT_BYTES_MAX || !normal.bytes().any(|b| resembled_digit(b).is_some()) {
         return None;
     }
-    let exact_str = |text: &String| exact(kind, text.as_bytes()).is_ok();
+    let with_digits_for = |letters: &str| {
+        let digit = |c: char| u8::try_from(c).ok().and_then(resembled_digit).map(char::from);
+        normal.chars().map(|c| if letters.contains(c) { digit(c).unwrap_or(c) } else { c }).collect::<String>()
+    };
     // First only the letters that GB 32100 does not have, since Q, D and L may be themselves.
-    let outside: String =
-        normal.chars().map(|c| if matches!(c, 'O' | 'I' | 'Z' | 'S') { digit(c).unwrap_or(c) } else { c }).collect();
-    let all = || normal.chars().map(|c| digit(c).unwrap_or(c)).collect::<String>();
-    Some(outside).filter(exact_str).or_else(|| Some(all()).filter(exact_str))
+    ["OIZS", "OIZSQDL"].into_iter().map(with_digits_for).find(|text| exact(kind, text.as_bytes()).is_ok())
+}
+
+/// The digit that a letter is often misread for.
+pub(super) fn resembled_digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'O' | b'Q' | b'D' => Some(b'0'),
+        b'I' | b'L' => Some(b'1'),
+        b'Z' => Some(b'2'),
+        b'S' => Some(b'5'),
+        _ => None,
+    }
 }
