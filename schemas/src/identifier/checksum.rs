@@ -1,9 +1,12 @@
 //! The four check schemes, each over bytes, without allocation.
 //!
-//! What each guarantees, and the tests assert: MOD 31 with powers of three (GB 32100), MOD 11 with distinct weights (GB 11714) and
-//! MOD 11-2 (GB 11643) find every single wrong character whose value differs, and every swap of neighbours that differ, as long
-//! as the values stay below the modulus. GB 11714 gives letters values up to 34 over modulus 11, so letters that differ by 11
-//! or 22 cannot be told apart. The pure systems MOD 11,10 and MOD 37,36 find every single wrong character and nearly every swap.
+//! What each finds, and the tests assert:
+//!
+//! - MOD 31 with powers of three (GB 32100) and MOD 11-2 (GB 11643): every wrong character, every swap of neighbours.
+//! - MOD 11 with distinct weights (GB 11714): every wrong character and every swap in the body, unless the two values differ by a multiple of
+//!   11. Letters have values up to 35, so `0` and `B`, or `A` and `L`, cannot be told apart; digits always can.
+//! - ISO 7064 MOD 11,10 and MOD 37,36: every wrong character; every swap of neighbours, unless the two values are next to each
+//!   other in the alphabet (the last and first count as such), and then it is missed in one of the 10 or 36 states of the sum.
 
 /// No value: the character is not in the alphabet. Its high bit survives an OR over a whole code.
 pub(super) const NONE: u8 = 0x80;

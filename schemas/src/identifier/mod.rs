@@ -6,7 +6,7 @@
 //! - [`check`] normalises first and says what it changed: for adapters beside old systems and for people.
 //! - [`detect()`] finds out which kind a stray value is, never by its check character alone.
 //!
-//! Beside them stands one type per identifier (`Uscc`, `ResidentId`, …) that cannot hold a wrong value, and `evidence`, which
+//! Beside them stands one type per identifier ([`Uscc`], [`ResidentId`], …) that cannot hold a wrong value, and [`evidence()`], which
 //! says what an old number tells about a credit code and what it does not.
 //!
 //! Promised: no panic on any bytes, no network, no clock (a date is only compared with a "today" that the caller passes), stable
@@ -25,7 +25,15 @@
 //! assert_eq!(verdict.changes.to_string(), "trimmed+hyphens_removed+upper_cased+apostrophe_removed");
 //! ```
 
+mod certificate_id;
 mod checksum;
+mod currency;
+mod detect;
+mod evidence;
+mod foreigner_id;
+mod industry;
+pub mod inspect;
+mod item_code;
 mod kind;
 mod normal;
 mod organisation_code;
@@ -33,10 +41,19 @@ mod reason;
 mod region;
 mod registration_number;
 mod resident_id;
+mod resource_code;
+mod tax_number;
 mod text;
 mod uscc;
 mod verdict;
 
+pub use certificate_id::{CERTIFICATE_ROOT, CertificateId};
+pub use currency::Currency;
+pub use detect::detect;
+pub use evidence::{Agreement, Evidence, evidence};
+pub use foreigner_id::ForeignerId;
+pub use industry::Industry;
+pub use item_code::{BasicItemCode, HandlingItemCode, ImplementationCode};
 pub use kind::{Kind, UnknownKind};
 pub use normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 pub use organisation_code::OrganisationCode;
@@ -44,5 +61,7 @@ pub use reason::{Exact, Reason, Severity};
 pub use region::{Region, RegionEntry, region_entries};
 pub use registration_number::{HolderClass, RegistrationNumber};
 pub use resident_id::{ResidentId, Sex};
+pub use resource_code::{ResourceClass, ResourceCode};
+pub use tax_number::{TaxNumber, TaxNumberForm};
 pub use uscc::{LegacyUscc, Uscc};
 pub use verdict::{Verdict, check, check_exact, prepare};

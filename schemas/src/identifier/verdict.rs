@@ -6,7 +6,10 @@ use std::fmt;
 use super::kind::Kind;
 use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 use super::reason::{Exact, Reason, Severity};
-use super::{organisation_code, region, registration_number, resident_id, uscc};
+use super::{
+    certificate_id, currency, foreigner_id, industry, item_code, organisation_code, region,
+    registration_number, resident_id, resource_code, tax_number, uscc,
+};
 
 /// What was found about one value.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,14 +49,10 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// Shows the value only of kinds that cannot point to a person.
+/// Shows the value only where it is certain that it points to no person: a refused value may be anybody's.
 impl fmt::Debug for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let normal = if self.kind.is_personal() {
-            "***"
-        } else {
-            &*self.normal
-        };
+        let normal = if self.is_accepted() && !self.kind.is_personal() { &*self.normal } else { "***" };
         f.debug_struct("Verdict")
             .field("kind", &self.kind)
             .field("severity", &self.severity)
@@ -91,6 +90,10 @@ pub(super) fn check_normal(kind: Kind, normal: Cow<'_, str>, changes: Changes) -
             changes,
         );
     }
+    let (normal, changes) = match kind {
+        Kind::CertificateId => without_file_suffix(normal, changes),
+        _ => (normal, changes),
+    };
     let exact = exact(kind, normal.as_bytes());
     let suggestion = if exact.is_err() {
         suggest(kind, &normal)
@@ -101,6 +104,21 @@ pub(super) fn check_normal(kind: Kind, normal: Cow<'_, str>, changes: Changes) -
         suggestion,
         ..Verdict::new(kind, exact, normal, changes)
     }
+}
+
+/// A certificate is filed as `<identifier>.OFD`, and the file's name is what people paste.
+fn without_file_suffix(normal: Cow<'_, str>, changes: Changes) -> (Cow<'_, str>, Changes) {
+    let Some(len) = normal.strip_suffix(".OFD").map(str::len) else {
+        return (normal, changes);
+    };
+    let stem = match normal {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..len).unwrap_or(text)),
+        Cow::Owned(mut text) => {
+            text.truncate(len);
+            Cow::Owned(text)
+        }
+    };
+    (stem, changes.with(Changes::FILE_SUFFIX))
 }
 
 /// Judges bytes exactly as they are: no normalisation and no allocation.
@@ -128,15 +146,24 @@ fn exact(kind: Kind, input: &[u8]) -> Exact {
         Kind::OrganisationCode => organisation_code::exact(input),
         Kind::RegistrationNumber => registration_number::exact(input),
         Kind::ResidentId => resident_id::exact(input),
+        Kind::TaxNumber => tax_number::exact(input),
+        Kind::ForeignerId => foreigner_id::exact(input),
+        Kind::CertificateId => certificate_id::exact(input),
+        Kind::BasicItemCode => item_code::basic(input),
+        Kind::ImplementationCode => item_code::implementation(input),
+        Kind::HandlingItemCode => item_code::handling(input),
+        Kind::ResourceCode => resource_code::exact(input),
         Kind::Region => region::exact(input),
-        _ => Err(Reason::NoKindFits),
+        Kind::Industry => industry::exact(input),
+        Kind::Currency => currency::exact(input),
+        Kind::Unknown => Err(Reason::NoKindFits),
     }
 }
 
 /// Off the fast path: says so where the value is right but for its writing.
 #[cold]
 fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
-    let mut folded = [0; 128];
+    let mut folded = [0; certificate_id::BYTES_MAX];
     let mut len = 0;
     let kept = input
         .iter()
@@ -164,35 +191,27 @@ fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
 /// A right value that differs only by letters that people take for digits.
 #[cold]
 fn suggest(kind: Kind, normal: &str) -> Option<String> {
-    let digit = |c| match c {
-        'O' | 'Q' | 'D' => Some('0'),
-        'I' | 'L' => Some('1'),
-        'Z' => Some('2'),
-        'S' => Some('5'),
-        _ => None,
-    };
-    if normal.len() > INPUT_BYTES_MAX || !normal.contains(['O', 'I', 'Z', 'S', 'Q', 'D', 'L']) {
+    if kind == Kind::Currency {
+        return (normal == "RMB").then(|| "CNY".to_owned());
+    }
+    if normal.len() > INPUT_BYTES_MAX || !normal.bytes().any(|b| resembled_digit(b).is_some()) {
         return None;
     }
-    let exact_str = |text: &String| exact(kind, text.as_bytes()).is_ok();
-    // First only the letters that GB 32100 does not have, since Q, D and L may be themselves.
-    let outside: String = normal
-        .chars()
-        .map(|c| {
-            if matches!(c, 'O' | 'I' | 'Z' | 'S') {
-                digit(c).unwrap_or(c)
-            } else {
-                c
-            }
-        })
-        .collect();
-    let all = || {
-        normal
-            .chars()
-            .map(|c| digit(c).unwrap_or(c))
-            .collect::<String>()
+    let with_digits_for = |letters: &str| {
+        let digit = |c: char| u8::try_from(c).ok().and_then(resembled_digit).map(char::from);
+        normal.chars().map(|c| if letters.contains(c) { digit(c).unwrap_or(c) } else { c }).collect::<String>()
     };
-    Some(outside)
-        .filter(exact_str)
-        .or_else(|| Some(all()).filter(exact_str))
+    // First only the letters that GB 32100 does not have, since Q, D and L may be themselves.
+    ["OIZS", "OIZSQDL"].into_iter().map(with_digits_for).find(|text| exact(kind, text.as_bytes()).is_ok())
+}
+
+/// The digit that a letter is often misread for.
+pub(super) fn resembled_digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'O' | b'Q' | b'D' => Some(b'0'),
+        b'I' | b'L' => Some(b'1'),
+        b'Z' => Some(b'2'),
+        b'S' => Some(b'5'),
+        _ => None,
+    }
 }
