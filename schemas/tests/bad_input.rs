@@ -155,49 +155,70 @@ fn keys() -> HashKeys {
     HashKeys::new(HashAlgorithm::HmacSha256, &[7; 32]).unwrap()
 }
 
-/// Bytes that look like records often enough to get past the first token: pieces of JSON in any order.
+/// Bytes that look like records often enough to get past the first token: pieces of JSON in any order, and whole records with up
+/// to three places overwritten.
 fn nearly_records() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
-        prop::sample::select(vec![
-            "{",
-            "}",
-            "[",
-            "]",
-            ",",
-            ":",
-            "\"id\":",
-            "\"a\":",
-            "\"s\":",
-            "\"d\":",
-            "\"o\":",
-            "\"x\":",
-            "\"y\":",
-            "\"id\":\"1\"",
-            "\"长期\"",
-            "null",
-            "true",
-            "1",
-            "-0.5e3",
-            "1e999",
-            "\"",
-            "\\",
-            "\\u",
-            "\\ud800",
-            "\\udc00",
-            "\\u0000",
-            " ",
-            "\n",
-            "\u{FEFF}",
-            "\"2024-02-30\"",
-            "aaaa",
-            "企业",
-            "𠮷",
-            "{\"id\":\"1\",\"o\":{\"x\":1,\"y\":[true]}}",
-        ])
-        .prop_map(|piece| piece.as_bytes().to_vec()),
-        prop::collection::vec(any::<u8>(), 0..4),
+    let whole = prop::sample::select(vec![
+        r#"{"id":"1","a":-3,"s":"aaaa","d":"2024-02-29","o":{"x":0.5,"y":[true,false]}}"#,
+        r#" { "o" : { "y" : [ ] } , "d" : "长期" , "\u0069d" : "\u4f01\ud842\udfb7" } "#,
+        r#"{"id":"330106199003070014","s":null,"d":"\u957f\u671f"}"#,
+    ]);
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, piece()), 0..4);
+    let edited = (whole, edits).prop_map(|(whole, edits)| {
+        let mut record = whole.as_bytes().to_vec();
+        for (place, length, piece) in edits {
+            let start = place.index(record.len() + 1);
+            let end = (start + length).min(record.len());
+            record.splice(start..end, piece);
+        }
+        record
+    });
+    prop_oneof![
+        prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat()),
+        edited
+    ]
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"id\":",
+        "\"a\":",
+        "\"s\":",
+        "\"d\":",
+        "\"o\":",
+        "\"x\":",
+        "\"y\":",
+        "\"长期\"",
+        "null",
+        "true",
+        "1",
+        "-0.5e3",
+        "1e999",
+        "\"",
+        "\\",
+        "\\u",
+        "\\ud800",
+        "\\udc00",
+        "\\u0000",
+        "\\n",
+        " ",
+        "\n",
+        "\u{FEFF}",
+        "\"2024-02-30\"",
+        "aaaa",
+        "企业",
+        "𠮷",
     ];
-    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    prop_oneof![
+        prop::sample::select(pieces.map(|piece| piece.as_bytes().to_vec()).to_vec()),
+        prop::collection::vec(any::<u8>(), 0..4),
+    ]
 }
 
 proptest! {
