@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use shuqiao_schemas::engine::{Level, Personal, Scratch};
-use shuqiao_schemas::registry::Registry;
+use shuqiao_schemas::registry::{MAX_RECORD_TYPES, Registry};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn every_field_has_titles_in_both_languages_and_every_value_a_sensitivity() {
                 field
                     .title_zh
                     .as_ref()
-                    .is_some_and(|title| title.chars().any(|c| !c.is_ascii())),
+                    .is_some_and(|title| !title.is_ascii()),
                 "{place}: Chinese title"
             );
             assert_eq!(
@@ -335,4 +335,22 @@ fn the_worked_example_of_the_readme_is_true() {
             "README does not list {name}"
         );
     }
+}
+
+#[test]
+fn a_full_registry_takes_no_more_and_keeps_what_it_has() {
+    let mut registry = Registry::builtin().clone();
+    let builtin = registry.names().len();
+    for number in builtin..MAX_RECORD_TYPES {
+        let another = PERMIT.replace("dog-permit", &format!("permit-{number}"));
+        registry.register(another.as_bytes()).unwrap();
+    }
+    let error = registry.register(PERMIT.as_bytes()).unwrap_err();
+    assert_eq!(error.problems()[0].flaw.code(), "TOO_MANY_RECORD_TYPES");
+    assert_eq!(registry.names().len(), MAX_RECORD_TYPES);
+    let there = Registry::builtin().schema("enterprise/v1").unwrap();
+    assert!(
+        registry.register(there).is_ok(),
+        "what is there may be registered again"
+    );
 }
