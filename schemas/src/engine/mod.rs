@@ -6,11 +6,14 @@
 //! the reasons. Refuses: keywords outside the profile, anything unbounded, recursion.
 //!
 //! The files, in the order of a record's way: [`lexer`] reads tokens, [`validate`] walks them against a [`program`], [`rules`] looks
-//! at what was captured, [`projection`] writes what a grant shows. [`compile`] and [`declare`] make the program from a schema.
+//! at what was captured, [`projection`] writes what a grant shows. [`compile`] and [`declare`] make the program from a schema;
+//! [`compatibility`] compares two, [`describe`] tells one.
 
+pub mod compatibility;
 mod compile;
 mod dates;
 mod declare;
+mod describe;
 mod facts;
 mod hash_keys;
 mod json;
@@ -29,6 +32,9 @@ mod text;
 mod validate;
 mod violation;
 
+pub use describe::{
+    Description, FieldDescription, RuleDescription, SubjectDescription, TableDescription, describe,
+};
 pub use facts::{Facts, Scratch, Subject};
 pub use hash_keys::{HashAlgorithm, HashKeyError, HashKeys, MIN_KEY_BYTES};
 pub use mask::Mask;

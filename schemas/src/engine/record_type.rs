@@ -195,6 +195,16 @@ pub enum SubjectOf {
     },
 }
 
+impl SubjectOf {
+    /// The pointers that it is found at.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        match self {
+            SubjectOf::Fixed { value, .. } => vec![value.clone()],
+            SubjectOf::Typed { value, kind_field } => vec![value.clone(), kind_field.clone()],
+        }
+    }
+}
+
 /// A compiled record type. Immutable; share it between threads, each with a [`Scratch`] of its own.
 #[derive(Debug)]
 pub struct RecordType {

@@ -160,6 +160,14 @@ pub enum Flaw {
     /// A mask or hash asked for a field that has none.
     #[error("`{0}` cannot be treated so")]
     NoTreatment(String),
+    /// Another document has the name already.
+    #[error(
+        "`{0}` is there already with another document; a changed record type takes the next version"
+    )]
+    NameTaken(String),
+    /// The registry is full.
+    #[error("there are already {0} record types")]
+    TooManyRecordTypes(usize),
 }
 
 impl Flaw {
@@ -193,6 +201,8 @@ impl Flaw {
             Flaw::WrongField { .. } => "WRONG_FIELD",
             Flaw::UnknownRule(_) => "UNKNOWN_RULE",
             Flaw::NoTreatment(_) => "NO_TREATMENT",
+            Flaw::NameTaken(_) => "NAME_TAKEN",
+            Flaw::TooManyRecordTypes(_) => "TOO_MANY_RECORD_TYPES",
         }
     }
 }
