@@ -129,6 +129,13 @@ impl DatasetId {
     }
 }
 
+impl SourceId {
+    /// The alias of its department.
+    pub fn department(&self) -> &str {
+        self.0.split('/').nth(1).unwrap_or_default()
+    }
+}
+
 impl SubscriptionId {
     /// The alias of the subscriber: everything before the first dot.
     pub fn subscriber(&self) -> &str {

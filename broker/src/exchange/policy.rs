@@ -120,3 +120,12 @@ fn enrolled<'c>(snapshot: &Snapshot, caller: &'c Identity) -> Result<&'c Departm
         None => Err(Error::IdentityUnknown),
     }
 }
+
+/// Whose entries of the trail the caller may read: `None` for everybody's (auditors and administrators), otherwise its own department's.
+///
+/// # Errors
+/// [`Error::IdentityUnknown`].
+pub fn audit_scope(snapshot: &Snapshot, caller: &Identity) -> Result<Option<DepartmentAlias>, Error> {
+    let standing = snapshot.standing(caller)?;
+    Ok(if standing.administrator || standing.auditor { None } else { Some(caller.department.clone()) })
+}
