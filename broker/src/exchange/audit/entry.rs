@@ -116,7 +116,8 @@ pub struct SubjectKind(String);
 impl SubjectKind {
     /// The kind where it is at most 32 of `a-z _`, otherwise `other`.
     pub fn new(kind: &str) -> Self {
-        let named = (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let named =
+            (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         Self(if named { kind.to_owned() } else { "other".to_owned() })
     }
 }

@@ -91,7 +91,10 @@ mod tests {
         // Python: hmac.new(bytes([9]) * 32, b"shuqiao audit v1\0" + b"".join(len(p).to_bytes(4, "big") + p for p in parts), "sha256")
         let key = AuditKey::new(&[9; 32]).unwrap();
         let dataset: DatasetId = "a.b".parse().unwrap();
-        assert_eq!(hex::encode(key.key(&dataset, "k").0), "09aa403c80a405040f81ac5ec5e995a9be18f4e772379b1b6b2f42834a540e1a");
+        assert_eq!(
+            hex::encode(key.key(&dataset, "k").0),
+            "09aa403c80a405040f81ac5ec5e995a9be18f4e772379b1b6b2f42834a540e1a"
+        );
         assert_ne!(key.values(&["ab", "c"]), key.values(&["a", "bc"]));
         assert_ne!(key.subject("a.b", "k"), key.key(&dataset, "k"));
         assert_ne!(key.key(&dataset, "k"), AuditKey::new(&[8; 32]).unwrap().key(&dataset, "k"));

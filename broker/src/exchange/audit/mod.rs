@@ -244,8 +244,7 @@ impl Query {
             #[serde(borrow)]
             dataset: Option<&'a str>,
         }
-        let head: Head<'_> =
-            serde_json::from_slice(canonical).map_err(|error| Error::DataLoss(Arc::new(error)))?;
+        let head: Head<'_> = serde_json::from_slice(canonical).map_err(|error| Error::DataLoss(Arc::new(error)))?;
         let of_dataset = self.dataset.as_deref().is_none_or(|wanted| head.dataset == Some(wanted));
         let of_department = self.department.as_deref().is_none_or(|wanted| head.actor.department() == wanted);
         Ok(of_dataset && of_department)

@@ -24,6 +24,8 @@ mod snapshot;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
