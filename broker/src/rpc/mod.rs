@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod catalogue;
 pub mod convert;
+pub mod exchange;
 pub mod node;
 pub mod peer;
 pub mod publish;
