@@ -37,6 +37,13 @@ macro_rules! id {
             }
         }
 
+        /// Maps by id are looked up by text: the order and equality of an id are its text's.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = MalformedId;
             fn from_str(text: &str) -> Result<Self, MalformedId> {
@@ -119,6 +126,20 @@ impl DatasetId {
     /// The alias of the owner: everything before the first dot.
     pub fn owner(&self) -> &str {
         self.0.split_once('.').map_or(&*self.0, |(owner, _)| owner)
+    }
+}
+
+impl SourceId {
+    /// The alias of its department.
+    pub fn department(&self) -> &str {
+        self.0.split('/').nth(1).unwrap_or_default()
+    }
+}
+
+impl SubscriptionId {
+    /// The alias of the subscriber: everything before the first dot.
+    pub fn subscriber(&self) -> &str {
+        self.0.split_once('.').map_or(&*self.0, |(subscriber, _)| subscriber)
     }
 }
 

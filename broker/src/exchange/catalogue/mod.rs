@@ -1,0 +1,315 @@
+//! The catalogue: departments, datasets, grants and subscriptions, as a state machine ordered by the log.
+//!
+//! A change is a command ([`command`]), appended to the log's `catalogue` topic (one partition, kept for ever) and applied ([`apply`]) by every node in the
+//! order of the log. Each node reaches the same verdict; the node that appended waits for it and answers. There is no leader and no lock, and both homes
+//! of the log serve alike. Readers hold an immutable [`Snapshot`].
+//!
+//! Promises: what [`Catalogue::execute`] answers is durable; of two changes that expect the same version exactly one wins; [`Catalogue::execute`] judges
+//! by everything that was durable when it was called, on whichever node. Refused commands are normally recognised before they are appended, so that nobody
+//! without a right can fill a log that is kept for ever; the verdict of the log is the one that counts.
+//!
+//! An entry that this software cannot read (newer software wrote it, or somebody who should not) or cannot hold stops the node: skipping it would leave
+//! this node with another catalogue than its peers, and the next grant would be judged by it. [`Catalogue::open`] refuses to start; a running node reports
+//! it ([`Catalogue::failure`]), keeps answering by nothing newer, refuses every command and cancels its tasks, so that the process ends.
+
+mod access;
+mod apply;
+mod check;
+pub mod command;
+mod follow;
+mod metrics;
+mod record_types;
+mod resource;
+mod snapshot;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
+
+pub use access::{Access, HashSecret, NotIndexed, RowFilter, SECRET_BYTES_MIN, SecretTooShort, ViewId};
+pub use apply::{Context, Outcome, Stop, Verdict, apply};
+pub use check::{LIST_ENTRIES_MAX, TEXT_CHARACTERS_MAX, Violations};
+pub use command::{Command, Undecodable};
+pub use metrics::Metrics;
+pub use record_types::RecordTypes;
+pub use resource::{
+    Dataset, Department, Etag, FieldGrant, Grant, Resource, Role, RowCondition, SharingClass, Start, Subscription,
+    Treatment,
+};
+pub use snapshot::{Snapshot, Standing};
+
+use crate::{
+    exchange::{Error, clock::Clock, identity::Identity, model::SourceId},
+    log::{self, Log, Retention, Topic, TopicSpec},
+    shutdown::Tasks,
+};
+use command::{Actor, Entry};
+use follow::{Failure, Follower, Waiting};
+
+/// Commands that one node executes at once; more are told to come back.
+const COMMANDS_AT_ONCE: usize = 64;
+
+/// How a catalogue is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of the topics' names.
+    pub topic_prefix: String,
+    /// Who may act as an administrator whatever the catalogue says: the first departments are enrolled by them.
+    pub administrators: Vec<SourceId>,
+    /// For datasets that say 0.
+    pub default_partitions: u32,
+    /// For datasets that say 0, milliseconds.
+    pub default_retention_ms: u64,
+    /// The record types of this software.
+    pub record_types: RecordTypes,
+    /// Behind keyed hashes, the same on every node.
+    pub hash_secret: HashSecret,
+    /// How long a command waits for the log and for its verdict before its outcome is unknown.
+    pub verdict_timeout: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Options {
+    /// The defaults: 4 partitions, 30 days, 10 s.
+    pub fn new(topic_prefix: impl Into<String>, record_types: RecordTypes, hash_secret: HashSecret) -> Self {
+        Self {
+            topic_prefix: topic_prefix.into(),
+            administrators: Vec::new(),
+            default_partitions: 4,
+            default_retention_ms: 30 * 24 * 3_600_000,
+            record_types,
+            hash_secret,
+            verdict_timeout: Duration::from_secs(10),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// The catalogue of one node.
+#[derive(Debug)]
+pub struct Catalogue {
+    log: Arc<dyn Log>,
+    topic: Topic,
+    clock: Clock,
+    options: Options,
+    context: Context,
+    newest: Arc<ArcSwap<Snapshot>>,
+    changes: watch::Receiver<u64>,
+    waiting: Arc<Waiting>,
+    failure: Failure,
+    commands: Semaphore,
+}
+
+impl Catalogue {
+    /// Makes the topic, replays the log, and goes on following it on `tasks`.
+    ///
+    /// # Errors
+    /// [`Error::DataLoss`] where an entry cannot be read or held (upgrade this node); [`Error::LogUnavailable`].
+    pub async fn open(log: Arc<dyn Log>, options: Options, clock: Clock, tasks: &Tasks) -> Result<Arc<Self>, Error> {
+        let topic = Topic::catalogue(&options.topic_prefix);
+        log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever }).await?;
+        let context = Context {
+            record_types: options.record_types.clone(),
+            secret: options.hash_secret.clone(),
+            topic_prefix: options.topic_prefix.clone(),
+        };
+        let empty = Snapshot::empty(options.administrators.iter().cloned());
+        let newest = Arc::new(ArcSwap::from_pointee(empty.clone()));
+        let (announce, changes) = watch::channel(0);
+        let waiting = Arc::new(Waiting::default());
+        let failure = Failure::default();
+        let mut follower = Follower {
+            reader: log.read(&topic, &[(0, end(&*log, &topic).await?.first)]).await?,
+            state: empty,
+            context: context.clone(),
+            newest: newest.clone(),
+            announce,
+            waiting: waiting.clone(),
+            failure: failure.clone(),
+            metrics: options.metrics.clone(),
+        };
+        let until = end(&*log, &topic).await?;
+        follower.replay(until).await?;
+        let token = tasks.token();
+        tasks.spawn("catalogue", async move { follower.run(token).await });
+        let commands = Semaphore::new(COMMANDS_AT_ONCE);
+        Ok(Arc::new(Self { log, topic, clock, options, context, newest, changes, waiting, failure, commands }))
+    }
+
+    /// The newest snapshot that this node has.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.newest.load_full()
+    }
+
+    /// Changes with every new snapshot; holds its epoch.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Why this node stopped following the log, if it did: it is not ready, and must be upgraded or repaired.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.get()
+    }
+
+    /// What is counted; the other rooms count their denials here.
+    pub fn metrics(&self) -> &Metrics {
+        &self.options.metrics
+    }
+
+    /// Carries out a command and answers with its verdict, which is durable. Safe to repeat as the service's contract says.
+    ///
+    /// # Errors
+    /// The verdict's own refusals; [`Error::InvalidField`]; [`Error::OutcomeUnknown`] where the verdict did not come in time (it may come yet);
+    /// [`Error::LogUnavailable`] and [`Error::QuotaExhausted`], after which nothing was done.
+    pub async fn execute(&self, caller: &Identity, command: Command) -> Result<Outcome, Error> {
+        let name = command.name();
+        let verdict = self.decide(caller, command).await;
+        let outcome = match &verdict {
+            Ok(Outcome { changed: true, .. }) => "changed",
+            Ok(_) => "unchanged",
+            Err(Error::OutcomeUnknown | Error::LogUnavailable(_) | Error::Internal(_) | Error::DataLoss(_)) => "failed",
+            Err(_) => "refused",
+        };
+        self.options.metrics.commands.get_or_create(&metrics::CommandLabels { command: name, outcome }).inc();
+        verdict
+    }
+
+    async fn decide(&self, caller: &Identity, mut command: Command) -> Result<Outcome, Error> {
+        let Ok(_permit) = self.commands.try_acquire() else {
+            return Err(Error::QuotaExhausted { what: "commands at once", retry_after: Duration::from_secs(1) });
+        };
+        self.catch_up().await?;
+        let snapshot = self.snapshot();
+        self.put_defaults(&snapshot, &mut command);
+        let configured = snapshot.is_configured_administrator(caller);
+        // Who is not enrolled learns nothing about what a right command would look like.
+        snapshot.standing(caller)?;
+        check::form(&command, &self.context.record_types)?;
+        let mut entry = Entry::new(Actor::new(caller, configured), self.clock.now_ms(), command);
+        let rehearsed = self.rehearse(&snapshot, &entry)?;
+        if matches!(rehearsed, Ok(_) | Err(Error::InvalidField(_))) {
+            check::fit(&entry.command, &snapshot)?;
+        }
+        let rehearsed = rehearsed?;
+        if !rehearsed.changed {
+            return Ok(rehearsed);
+        }
+        self.prepare(&snapshot, &mut entry.command).await?;
+        self.append(entry).await
+    }
+
+    /// Waits until this node has applied everything that was durable when it was asked.
+    async fn catch_up(&self) -> Result<(), Error> {
+        let target = end(&*self.log, &self.topic).await?;
+        if target.first == target.next {
+            return self.failure.check();
+        }
+        let mut changes = self.changes.clone();
+        let reached = changes.wait_for(|epoch| *epoch >= target.next);
+        match tokio::time::timeout(self.options.verdict_timeout, reached).await {
+            Ok(Ok(_)) => self.failure.check(),
+            // The follower is gone: by a failure, or because the node drains.
+            Ok(Err(_)) => self.failure.check().and(Err(Error::Draining)),
+            Err(late) => Err(Error::LogUnavailable(Arc::new(late))),
+        }
+    }
+
+    fn put_defaults(&self, snapshot: &Snapshot, command: &mut Command) {
+        match command {
+            Command::CreateDataset(new) => {
+                if new.partitions == 0 {
+                    new.partitions = self.options.default_partitions;
+                }
+                if new.retention_ms == 0 {
+                    new.retention_ms = self.options.default_retention_ms;
+                }
+            }
+            Command::UpdateDataset(change) if change.retention_ms == 0 => {
+                let dataset = snapshot.dataset(change.id.as_str());
+                change.retention_ms = dataset.map_or(self.options.default_retention_ms, |dataset| dataset.retention_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// The verdict that the command would get if it were the next in the log.
+    fn rehearse(&self, snapshot: &Snapshot, entry: &Entry) -> Result<Verdict, Error> {
+        let mut copy = snapshot.clone();
+        apply(&mut copy, snapshot.epoch, entry, &self.context).map_err(Error::internal)
+    }
+
+    /// What must be there before the command is appended: the dataset's topic, and where "now" is.
+    async fn prepare(&self, snapshot: &Snapshot, command: &mut Command) -> Result<(), Error> {
+        let (dataset, start) = match command {
+            Command::CreateDataset(new) => {
+                let topic = Topic::dataset(&self.options.topic_prefix, &new.id);
+                return self.ensure_topic(topic, new.partitions, new.retention_ms).await;
+            }
+            Command::UpdateDataset(change) => {
+                let Some(dataset) = snapshot.dataset(change.id.as_str()) else { return Ok(()) };
+                if dataset.retention_ms == change.retention_ms {
+                    return Ok(());
+                }
+                return self.ensure_topic(dataset.topic.clone(), dataset.partitions, change.retention_ms).await;
+            }
+            Command::CreateSubscription(new) => (Some(&new.dataset), &mut new.start),
+            Command::UpdateSubscription(change) => {
+                let Some(seek) = &mut change.seek else { return Ok(()) };
+                (snapshot.subscription(change.id.as_str()).map(|one| &one.dataset), seek)
+            }
+            _ => return Ok(()),
+        };
+        let dataset = dataset.and_then(|id| snapshot.dataset(id.as_str()));
+        if let (Start::Now(ends), Some(dataset)) = (start, dataset) {
+            *ends = self.log.bounds(&dataset.topic).await?.iter().map(|bounds| bounds.next).collect();
+        }
+        Ok(())
+    }
+
+    async fn ensure_topic(&self, topic: Topic, partitions: u32, window_ms: u64) -> Result<(), Error> {
+        let retention = Retention::CompactAfter { window_ms };
+        self.log.ensure_topic(&TopicSpec { topic, partitions, retention }).await.map_err(Error::from)
+    }
+
+    async fn append(&self, entry: Entry) -> Result<Outcome, Error> {
+        let value = entry.encode().map_err(Error::internal)?;
+        if value.len() > check::COMMAND_BYTES_MAX {
+            let limit = check::COMMAND_BYTES_MAX;
+            let (en, zh) = (format!("at most {limit} bytes as a whole"), format!("整体不得超过 {limit} 字节"));
+            return Err(Error::invalid("", "TOO_LARGE", en, zh));
+        }
+        let verdict = self.waiting.enter(entry.id);
+        let log_entry = log::Entry {
+            partition: 0,
+            key: None,
+            headers: Vec::new(),
+            value: Some(value),
+            timestamp_ms: entry.time_ms,
+        };
+        let appended = log::append_one(&*self.log, &self.topic, log_entry);
+        let waited = tokio::time::timeout(self.options.verdict_timeout, async {
+            match appended.await {
+                // It may be in the log or not: the verdict tells, if it comes.
+                Ok(_) | Err(log::Error::Unavailable(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            verdict.receive().await.unwrap_or_else(|| self.failure.check().and(Err(Error::OutcomeUnknown)))
+        });
+        waited.await.unwrap_or(Err(Error::OutcomeUnknown))
+    }
+}
+
+async fn end(log: &dyn Log, topic: &Topic) -> Result<log::Bounds, Error> {
+    let bounds = log.bounds(topic).await?;
+    bounds
+        .first()
+        .copied()
+        .ok_or_else(|| Error::LogUnavailable(Arc::new(log::Error::TopicNotFound { topic: topic.clone() })))
+}
