@@ -1,0 +1,5 @@
+//! The `shuqiao` binary.
+
+fn main() {
+    print!("{}", shuqiao_broker::config::manual());
+}
