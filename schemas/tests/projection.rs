@@ -31,13 +31,7 @@ fn keys() -> HashKeys {
 }
 
 fn rules(rules: &[(&str, Treatment)]) -> Vec<FieldRule> {
-    rules
-        .iter()
-        .map(|&(pointer, treatment)| FieldRule {
-            pointer: pointer.to_owned(),
-            treatment,
-        })
-        .collect()
+    rules.iter().map(|&(pointer, treatment)| FieldRule { pointer: pointer.to_owned(), treatment }).collect()
 }
 
 fn view(given: &[(&str, Treatment)]) -> Projection {
@@ -46,66 +40,36 @@ fn view(given: &[(&str, Treatment)]) -> Projection {
 
 fn shown(given: &[(&str, Treatment)], payload: &str) -> String {
     let mut out = b"before ".to_vec();
-    view(given)
-        .apply(payload.as_bytes(), &keys(), &mut out)
-        .unwrap();
-    String::from_utf8(out)
-        .unwrap()
-        .strip_prefix("before ")
-        .unwrap()
-        .to_owned()
+    view(given).apply(payload.as_bytes(), &keys(), &mut out).unwrap();
+    String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
 }
 
 #[test]
 fn what_no_rule_names_is_absent() {
     assert_eq!(shown(&[], RECORD), "{}");
     assert_eq!(shown(&[("/age", Clear)], RECORD), r#"{"age":34}"#);
-    assert_eq!(
-        shown(&[("/home/code", Clear)], RECORD),
-        r#"{"home":{"code":"226000"}}"#
-    );
-    assert_eq!(
-        shown(&[("/phones/*/kind", Clear)], RECORD),
-        r#"{"phones":[{"kind":"a"},{"kind":"b"}]}"#
-    );
+    assert_eq!(shown(&[("/home/code", Clear)], RECORD), r#"{"home":{"code":"226000"}}"#);
+    assert_eq!(shown(&[("/phones/*/kind", Clear)], RECORD), r#"{"phones":[{"kind":"a"},{"kind":"b"}]}"#);
 }
 
 #[test]
 fn masks_and_hashes_stand_in_for_values() {
     assert_eq!(
-        shown(
-            &[
-                ("/id", Masked),
-                ("/name", Masked),
-                ("/home/street", Masked),
-                ("/phones/*/number", Masked)
-            ],
-            RECORD
-        ),
+        shown(&[("/id", Masked), ("/name", Masked), ("/home/street", Masked), ("/phones/*/number", Masked)], RECORD),
         r#"{"id":"330106********0014","name":"张*明","home":{"street":"江苏省南通市崇川区****"},"phones":[{"number":"138****8000"},{"number":"139****9000"}]}"#
     );
-    let hash = |pointer: &str, value: &str| {
-        String::from_utf8(keys().hash(pointer, value).to_vec()).unwrap()
-    };
+    let hash = |pointer: &str, value: &str| String::from_utf8(keys().hash(pointer, value).to_vec()).unwrap();
     assert_eq!(
         shown(&[("/id", KeyedHash), ("/age", KeyedHash)], RECORD),
-        format!(
-            r#"{{"id":"{}","age":"{}"}}"#,
-            hash("/id", "330106199003070014"),
-            hash("/age", "34")
-        )
+        format!(r#"{{"id":"{}","age":"{}"}}"#, hash("/id", "330106199003070014"), hash("/age", "34"))
     );
 }
 
 #[test]
 fn escapes_and_white_space_do_not_change_what_is_shown() {
-    let odd =
-        "\n{ \"age\" : null ,\"n\\u0061me\": \"\\u5f20\\u4e09\" , \"id\":\"330106199003070014\" }";
+    let odd = "\n{ \"age\" : null ,\"n\\u0061me\": \"\\u5f20\\u4e09\" , \"id\":\"330106199003070014\" }";
     assert_eq!(
-        shown(
-            &[("/id", KeyedHash), ("/name", Masked), ("/age", Clear)],
-            odd
-        ),
+        shown(&[("/id", KeyedHash), ("/name", Masked), ("/age", Clear)], odd),
         format!(
             r#"{{"age":null,"name":"张*","id":"{}"}}"#,
             String::from_utf8(keys().hash("/id", "330106199003070014").to_vec()).unwrap()
@@ -120,10 +84,7 @@ fn escapes_and_white_space_do_not_change_what_is_shown() {
 #[test]
 fn null_stays_null_whatever_the_treatment() {
     let nulls = r#"{"id":"1","age":null,"home":null}"#;
-    assert_eq!(
-        shown(&[("/age", KeyedHash), ("/home/street", Masked)], nulls),
-        r#"{"age":null,"home":null}"#
-    );
+    assert_eq!(shown(&[("/age", KeyedHash), ("/home/street", Masked)], nulls), r#"{"age":null,"home":null}"#);
 }
 
 #[test]
@@ -137,14 +98,7 @@ fn the_nearer_rule_wins_and_a_whole_view_passes_the_bytes() {
     let spaced = format!(" {RECORD}\n");
     assert_eq!(shown(&[("", Clear)], &spaced), spaced);
     assert!(
-        view(&[
-            ("/id", Clear),
-            ("/name", Clear),
-            ("/age", Clear),
-            ("/home", Clear),
-            ("/phones", Clear)
-        ])
-        .is_identity()
+        view(&[("/id", Clear), ("/name", Clear), ("/age", Clear), ("/home", Clear), ("/phones", Clear)]).is_identity()
     );
     assert!(!view(&[("", Clear), ("/id", Masked)]).is_identity());
 }
@@ -152,15 +106,7 @@ fn the_nearer_rule_wins_and_a_whole_view_passes_the_bytes() {
 #[test]
 fn equal_views_have_equal_ids() {
     let whole = view(&[("/home", Clear), ("/id", Masked)]);
-    assert_eq!(
-        whole.id(),
-        view(&[
-            ("/id", Masked),
-            ("/home/code", Clear),
-            ("/home/street", Clear)
-        ])
-        .id()
-    );
+    assert_eq!(whole.id(), view(&[("/id", Masked), ("/home/code", Clear), ("/home/street", Clear)]).id());
     for other in [
         view(&[("/home", Clear)]),
         view(&[("/home", Clear), ("/id", Clear)]),
@@ -184,20 +130,11 @@ fn rules_that_cannot_be_kept_are_refused_together() {
             ("/id", Masked),
         ]))
         .unwrap_err();
-    let told: Vec<_> = error
-        .problems()
-        .iter()
-        .map(|problem| format!("{} {}", problem.pointer, problem.flaw.code()))
-        .collect();
+    let told: Vec<_> =
+        error.problems().iter().map(|problem| format!("{} {}", problem.pointer, problem.flaw.code())).collect();
     assert_eq!(
         told,
-        [
-            "/nobody NO_SUCH_FIELD",
-            "/age NO_TREATMENT",
-            "/home NO_TREATMENT",
-            "/home/code NO_TREATMENT",
-            "/id REPEATED"
-        ]
+        ["/nobody NO_SUCH_FIELD", "/age NO_TREATMENT", "/home NO_TREATMENT", "/home/code NO_TREATMENT", "/id REPEATED"]
     );
 }
 
@@ -214,17 +151,10 @@ fn an_invalid_record_leaves_nothing_behind() {
         "{\"id\":\"\u{1}\"}",
     ] {
         let mut out = b"before".to_vec();
-        assert_eq!(
-            view.apply(payload.as_bytes(), &keys(), &mut out),
-            Err(ProjectError::NotValid),
-            "{payload}"
-        );
+        assert_eq!(view.apply(payload.as_bytes(), &keys(), &mut out), Err(ProjectError::NotValid), "{payload}");
         assert_eq!(out, b"before");
     }
-    assert_eq!(
-        view.apply(b"{\"id\":\"\xff\"}", &keys(), &mut Vec::new()),
-        Err(ProjectError::NotValid)
-    );
+    assert_eq!(view.apply(b"{\"id\":\"\xff\"}", &keys(), &mut Vec::new()), Err(ProjectError::NotValid));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::json::Json;
 use super::pattern;
 use super::profile::{self, Place};
 use super::program::{
-    ArrayRules, Choice, Form, IntegerRules, Member, NameTable, Node, NodeId, NumberRules,
-    ObjectRules, Pattern, Program, Shape, TextRules,
+    ArrayRules, Choice, Form, IntegerRules, Member, NameTable, Node, NodeId, NumberRules, ObjectRules, Pattern,
+    Program, Shape, TextRules,
 };
 use super::record_type::{Field, FieldType, Sensitivity};
 use super::schema_error::{Flaw, Problem};
@@ -60,20 +60,9 @@ impl<'s> Compiler<'s> {
 
     /// Compiles the whole document; look at `problems` before using anything.
     pub(crate) fn run(&mut self) {
-        let at = At {
-            schema: String::new(),
-            record: String::new(),
-            depth: 1,
-            required: true,
-        };
+        let at = At { schema: String::new(), record: String::new(), depth: 1, required: true };
         self.program.root = self.schema(self.root, &at);
-        if !matches!(
-            self.program
-                .nodes
-                .get(self.program.root)
-                .map(|node| &node.shape),
-            Some(Shape::Object(_))
-        ) {
+        if !matches!(self.program.nodes.get(self.program.root).map(|node| &node.shape), Some(Shape::Object(_))) {
             self.problem("", Flaw::Expected("a record: `type` object"));
         }
         self.declarations();
@@ -81,28 +70,16 @@ impl<'s> Compiler<'s> {
     }
 
     pub(super) fn problem(&mut self, pointer: &str, flaw: Flaw) {
-        self.problems.push(Problem {
-            pointer: pointer.to_owned(),
-            flaw,
-        });
+        self.problems.push(Problem { pointer: pointer.to_owned(), flaw });
     }
 
     /// A definition that nothing refers to is held to the profile too; what it compiles to is dropped.
     fn unused_definitions(&mut self) {
         let root = self.root;
-        for (name, schema) in root
-            .get("$defs")
-            .and_then(Json::members)
-            .unwrap_or_default()
-        {
+        for (name, schema) in root.get("$defs").and_then(Json::members).unwrap_or_default() {
             if !self.used.contains(name.as_str()) {
                 let (nodes, fields) = (self.program.nodes.len(), self.fields.len());
-                let at = At {
-                    schema: format!("/$defs/{name}"),
-                    record: String::new(),
-                    depth: 1,
-                    required: false,
-                };
+                let at = At { schema: format!("/$defs/{name}"), record: String::new(), depth: 1, required: false };
                 self.open.push(name);
                 self.schema(schema, &at);
                 self.open.pop();
@@ -132,28 +109,18 @@ impl<'s> Compiler<'s> {
     }
 
     fn placeholder(&mut self, at: &At) -> NodeId {
-        self.node(
-            Shape::Null,
-            true,
-            Field::new(at.record.clone(), FieldType::Null, true, at.required),
-        )
+        self.node(Shape::Null, true, Field::new(at.record.clone(), FieldType::Null, true, at.required))
     }
 
     fn node(&mut self, shape: Shape, nullable: bool, field: Field) -> NodeId {
-        self.program.nodes.push(Node {
-            nullable,
-            slot: None,
-            shape,
-        });
+        self.program.nodes.push(Node { nullable, slot: None, shape });
         self.fields.push(field);
         self.program.nodes.len() - 1
     }
 
     /// `$ref` with annotations beside it: the definition's place, under this place's titles.
     fn reference(&mut self, schema: &'s Json, reference: &'s Json, at: &At) -> NodeId {
-        self.keywords(schema, at, |place| {
-            matches!(place, Place::Reference | Place::Anywhere)
-        });
+        self.keywords(schema, at, |place| matches!(place, Place::Reference | Place::Anywhere));
         let text = reference.text().unwrap_or_default();
         let root = self.root;
         let found = text.strip_prefix("#/$defs/").and_then(|name| {
@@ -170,13 +137,7 @@ impl<'s> Compiler<'s> {
         }
         self.used.insert(name);
         self.open.push(name);
-        let id = self.schema(
-            definition,
-            &At {
-                schema: format!("/$defs/{name}"),
-                ..at.clone()
-            },
-        );
+        let id = self.schema(definition, &At { schema: format!("/$defs/{name}"), ..at.clone() });
         self.open.pop();
         self.annotate(schema, at, id);
         id
@@ -205,23 +166,16 @@ impl<'s> Compiler<'s> {
             Place::Array => field_type == FieldType::Array,
             Place::Text => field_type == FieldType::Text,
             Place::Numeric => matches!(field_type, FieldType::Integer | FieldType::Number),
-            Place::Scalar => matches!(
-                field_type,
-                FieldType::Text | FieldType::Integer | FieldType::Number | FieldType::Boolean
-            ),
+            Place::Scalar => {
+                matches!(field_type, FieldType::Text | FieldType::Integer | FieldType::Number | FieldType::Boolean)
+            }
             Place::Root | Place::Reference => false,
         });
         let among = self.among(schema, at);
-        let nullable = null_allowed
-            && among
-                .as_ref()
-                .is_none_or(|among| among.iter().any(|value| **value == Json::Null));
+        let nullable =
+            null_allowed && among.as_ref().is_none_or(|among| among.iter().any(|value| **value == Json::Null));
         // The node comes before its children, so that the arena is in the order of the document.
-        let id = self.node(
-            Shape::Null,
-            nullable,
-            Field::new(at.record.clone(), field_type, nullable, at.required),
-        );
+        let id = self.node(Shape::Null, nullable, Field::new(at.record.clone(), field_type, nullable, at.required));
         let shape = match field_type {
             FieldType::Object => self.object(schema, at),
             FieldType::Array => self.array(schema, at),
@@ -229,12 +183,8 @@ impl<'s> Compiler<'s> {
             FieldType::Integer => self.integer(schema, at, among.as_deref()),
             FieldType::Number => self.number(schema, at, among.as_deref()),
             FieldType::Boolean => Shape::Boolean {
-                on: among
-                    .as_ref()
-                    .is_none_or(|among| among.contains(&&Json::Bool(true))),
-                off: among
-                    .as_ref()
-                    .is_none_or(|among| among.contains(&&Json::Bool(false))),
+                on: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(true))),
+                off: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(false))),
             },
             FieldType::Null => Shape::Null,
         };
@@ -253,18 +203,15 @@ impl<'s> Compiler<'s> {
                 return None;
             }
             Some(Json::Array(names)) => match names.as_slice() {
-                [one, null] if null.text() == Some("null") => name(one)
-                    .filter(|one| *one != FieldType::Null)
-                    .map(|one| (one, true)),
+                [one, null] if null.text() == Some("null") => {
+                    name(one).filter(|one| *one != FieldType::Null).map(|one| (one, true))
+                }
                 _ => None,
             },
             Some(one) => name(one).map(|one| (one, one == FieldType::Null)),
         };
         if found.is_none() {
-            self.problem(
-                &at.below("type"),
-                Flaw::Expected("a type's name, or an array of one and \"null\""),
-            );
+            self.problem(&at.below("type"), Flaw::Expected("a type's name, or an array of one and \"null\""));
         }
         found
     }
@@ -275,18 +222,9 @@ impl<'s> Compiler<'s> {
             Some(_) => self.problem(&at.below("additionalProperties"), Flaw::Expected("false")),
             None => self.problem(&at.schema, Flaw::MissingKeyword("additionalProperties")),
         }
-        let properties = schema
-            .get("properties")
-            .and_then(Json::members)
-            .unwrap_or_default();
+        let properties = schema.get("properties").and_then(Json::members).unwrap_or_default();
         if properties.is_empty() || properties.len() > profile::MAX_PROPERTIES {
-            self.problem(
-                &at.below("properties"),
-                Flaw::OutOfBounds {
-                    least: 1,
-                    most: profile::MAX_PROPERTIES,
-                },
-            );
+            self.problem(&at.below("properties"), Flaw::OutOfBounds { least: 1, most: profile::MAX_PROPERTIES });
         }
         let required = match schema.get("required") {
             None => Vec::new(),
@@ -297,10 +235,7 @@ impl<'s> Compiler<'s> {
         };
         for (index, name) in required.iter().enumerate() {
             if !properties.iter().any(|(known, _)| known == name) {
-                self.problem(
-                    &at.below("required"),
-                    Flaw::NoSuchProperty((*name).to_owned()),
-                );
+                self.problem(&at.below("required"), Flaw::NoSuchProperty((*name).to_owned()));
             }
             if required.iter().take(index).any(|earlier| earlier == name) {
                 self.problem(&at.below("required"), Flaw::Repeated((*name).to_owned()));
@@ -308,9 +243,7 @@ impl<'s> Compiler<'s> {
         }
         let mut members = Vec::with_capacity(properties.len());
         let mut bits = 0u128;
-        for (number, (name, property)) in
-            properties.iter().enumerate().take(profile::MAX_PROPERTIES)
-        {
+        for (number, (name, property)) in properties.iter().enumerate().take(profile::MAX_PROPERTIES) {
             let below = At {
                 schema: format!("{}/properties/{name}", at.schema),
                 record: format!("{}/{name}", at.record),
@@ -329,11 +262,7 @@ impl<'s> Compiler<'s> {
             });
         }
         let names = NameTable::new(&members);
-        Shape::Object(ObjectRules {
-            members,
-            required: bits,
-            names,
-        })
+        Shape::Object(ObjectRules { members, required: bits, names })
     }
 
     fn array(&mut self, schema: &'s Json, at: &At) -> Shape {
@@ -343,12 +272,8 @@ impl<'s> Compiler<'s> {
         }
         let least = self.bound(schema, at, "minItems", profile::MAX_ITEMS);
         self.ordered(at, least, most);
-        let below = At {
-            schema: at.below("items"),
-            record: format!("{}/*", at.record),
-            depth: at.depth + 1,
-            required: false,
-        };
+        let below =
+            At { schema: at.below("items"), record: format!("{}/*", at.record), depth: at.depth + 1, required: false };
         let items = match schema.get("items") {
             Some(items) => self.schema(items, &below),
             None => {
@@ -356,11 +281,7 @@ impl<'s> Compiler<'s> {
                 0
             }
         };
-        Shape::Array(ArrayRules {
-            items,
-            least: least.unwrap_or(0),
-            most: most.unwrap_or(0),
-        })
+        Shape::Array(ArrayRules { items, least: least.unwrap_or(0), most: most.unwrap_or(0) })
     }
 
     fn text(&mut self, schema: &'s Json, at: &At, among: Option<&[&Json]>, id: NodeId) -> Shape {
@@ -376,42 +297,24 @@ impl<'s> Compiler<'s> {
         }
         if let Some(source) = self.text_of(schema, at, "pattern") {
             match pattern::compile(source) {
-                Ok(regex) => {
-                    rules.pattern = Some(Pattern {
-                        source: source.to_owned(),
-                        regex,
-                    })
-                }
+                Ok(regex) => rules.pattern = Some(Pattern { source: source.to_owned(), regex }),
                 Err(error) => self.problem(&at.below("pattern"), Flaw::Pattern(error)),
             }
         }
         if let Some(among) = among {
-            let members: Vec<String> = among
-                .iter()
-                .filter_map(|value| value.text())
-                .map(str::to_owned)
-                .collect();
-            rules.among = Some(Choice {
-                set: TextSet::new(members.iter().map(String::as_str)),
-                members,
-            });
+            let members: Vec<String> = among.iter().filter_map(|value| value.text()).map(str::to_owned).collect();
+            rules.among = Some(Choice { set: TextSet::new(members.iter().map(String::as_str)), members });
         }
         if let Some(name) = self.text_of(schema, at, "x-code-table") {
             rules.table = self.tables.get(name).cloned();
             if rules.table.is_none() {
-                self.problem(
-                    &at.below("x-code-table"),
-                    Flaw::UnknownTable(name.to_owned()),
-                );
+                self.problem(&at.below("x-code-table"), Flaw::UnknownTable(name.to_owned()));
             }
         }
         if let Some(name) = self.text_of(schema, at, "x-identifier") {
             rules.identifier = name.parse().ok();
             if rules.identifier.is_none() {
-                self.problem(
-                    &at.below("x-identifier"),
-                    Flaw::UnknownIdentifier(name.to_owned()),
-                );
+                self.problem(&at.below("x-identifier"), Flaw::UnknownIdentifier(name.to_owned()));
             }
         }
         rules.form = self.form(schema, at);
@@ -419,14 +322,9 @@ impl<'s> Compiler<'s> {
             || rules.most_gb18030.is_some()
             || rules.among.is_some()
             || rules.form != Form::Free
-            || [
-                "x-code-table",
-                "x-identifier",
-                "maxLength",
-                "x-max-bytes-gb18030",
-            ]
-            .iter()
-            .any(|keyword| schema.get(keyword).is_some());
+            || ["x-code-table", "x-identifier", "maxLength", "x-max-bytes-gb18030"]
+                .iter()
+                .any(|keyword| schema.get(keyword).is_some());
         if !bounded {
             self.problem(&at.schema, Flaw::MissingKeyword("maxLength"));
         }
@@ -450,10 +348,7 @@ impl<'s> Compiler<'s> {
             Some("date") => Form::Date { long_term },
             Some("date-time") => Form::DateTime,
             Some(_) => {
-                self.problem(
-                    &at.below("format"),
-                    Flaw::Expected("\"date\" or \"date-time\""),
-                );
+                self.problem(&at.below("format"), Flaw::Expected("\"date\" or \"date-time\""));
                 Form::Free
             }
         };
@@ -471,46 +366,23 @@ impl<'s> Compiler<'s> {
 
     fn decimal(&mut self, decimal: &Json, pointer: &str) -> Decimal {
         const MOST_DIGITS: usize = 38;
-        self.only(
-            decimal,
-            pointer,
-            &["integer-digits", "fraction-digits", "negative"],
-        );
+        self.only(decimal, pointer, &["integer-digits", "fraction-digits", "negative"]);
         let mut digits = |name: &'static str, least: usize| {
-            let count = decimal
-                .get(name)
-                .and_then(Json::unsigned)
-                .and_then(|count| usize::try_from(count).ok());
-            count
-                .filter(|count| (least..=MOST_DIGITS).contains(count))
-                .unwrap_or_else(|| {
-                    self.problem(
-                        &format!("{pointer}/{name}"),
-                        Flaw::OutOfBounds {
-                            least,
-                            most: MOST_DIGITS,
-                        },
-                    );
-                    0
-                })
+            let count = decimal.get(name).and_then(Json::unsigned).and_then(|count| usize::try_from(count).ok());
+            count.filter(|count| (least..=MOST_DIGITS).contains(count)).unwrap_or_else(|| {
+                self.problem(&format!("{pointer}/{name}"), Flaw::OutOfBounds { least, most: MOST_DIGITS });
+                0
+            })
         };
-        let (integer_digits, fraction_digits) =
-            (digits("integer-digits", 1), digits("fraction-digits", 0));
+        let (integer_digits, fraction_digits) = (digits("integer-digits", 1), digits("fraction-digits", 0));
         let negative = match decimal.get("negative") {
             None => false,
             Some(value) => value.boolean().unwrap_or_else(|| {
-                self.problem(
-                    &format!("{pointer}/negative"),
-                    Flaw::Expected("true or false"),
-                );
+                self.problem(&format!("{pointer}/negative"), Flaw::Expected("true or false"));
                 false
             }),
         };
-        Decimal {
-            integer_digits,
-            fraction_digits,
-            negative,
-        }
+        Decimal { integer_digits, fraction_digits, negative }
     }
 
     fn integer(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
@@ -518,10 +390,7 @@ impl<'s> Compiler<'s> {
             let value = schema.get(keyword)?;
             let number = value.integer();
             if number.is_none() {
-                self.problem(
-                    &at.below(keyword),
-                    Flaw::Expected("a whole number within 64 bits"),
-                );
+                self.problem(&at.below(keyword), Flaw::Expected("a whole number within 64 bits"));
             }
             number
         };
@@ -565,9 +434,7 @@ impl<'s> Compiler<'s> {
                 Json::Null => name == "null",
                 Json::Bool(_) => name == "boolean",
                 Json::Text(_) => name == "string",
-                Json::Number(_) => {
-                    name == "number" || (name == "integer" && value.integer().is_some())
-                }
+                Json::Number(_) => name == "number" || (name == "integer" && value.integer().is_some()),
                 Json::Array(_) | Json::Object(_) => false,
             })
         };
@@ -575,26 +442,14 @@ impl<'s> Compiler<'s> {
         if let Some(list) = schema.get("enum") {
             let members = list.array().unwrap_or_default();
             if members.is_empty() || members.len() > profile::MAX_ENUM {
-                self.problem(
-                    &at.below("enum"),
-                    Flaw::OutOfBounds {
-                        least: 1,
-                        most: profile::MAX_ENUM,
-                    },
-                );
+                self.problem(&at.below("enum"), Flaw::OutOfBounds { least: 1, most: profile::MAX_ENUM });
             }
             for (index, member) in members.iter().enumerate() {
                 if !fits(member) {
-                    self.problem(
-                        &format!("{}/enum/{index}", at.schema),
-                        Flaw::Expected("a scalar of the type"),
-                    );
+                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Expected("a scalar of the type"));
                 }
                 if members.iter().take(index).any(|earlier| earlier == member) {
-                    self.problem(
-                        &format!("{}/enum/{index}", at.schema),
-                        Flaw::Repeated("this value".to_owned()),
-                    );
+                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Repeated("this value".to_owned()));
                 }
             }
             left = Some(members.iter().collect());
@@ -603,10 +458,7 @@ impl<'s> Compiler<'s> {
             if !fits(value) {
                 self.problem(&at.below("const"), Flaw::Expected("a scalar of the type"));
             }
-            if left
-                .as_ref()
-                .is_some_and(|members| !members.contains(&value))
-            {
+            if left.as_ref().is_some_and(|members| !members.contains(&value)) {
                 self.problem(&at.schema, Flaw::EmptyRange);
             }
             left = Some(vec![value]);
@@ -616,10 +468,7 @@ impl<'s> Compiler<'s> {
 
     fn bound(&mut self, schema: &Json, at: &At, keyword: &str, most: usize) -> Option<usize> {
         let value = schema.get(keyword)?;
-        let count = value
-            .integer()
-            .and_then(|count| usize::try_from(count).ok())
-            .filter(|&count| count <= most);
+        let count = value.integer().and_then(|count| usize::try_from(count).ok()).filter(|&count| count <= most);
         if count.is_none() {
             self.problem(&at.below(keyword), Flaw::OutOfBounds { least: 0, most });
         }
@@ -648,10 +497,7 @@ impl<'s> Compiler<'s> {
         match json.members() {
             None => self.problem(pointer, Flaw::Expected("an object")),
             Some(members) => {
-                for (name, _) in members
-                    .iter()
-                    .filter(|(name, _)| !known.contains(&name.as_str()))
-                {
+                for (name, _) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
                     self.problem(pointer, Flaw::UnknownKeyword(name.clone()));
                 }
             }
@@ -660,17 +506,13 @@ impl<'s> Compiler<'s> {
 
     /// Titles, descriptions and sensitivity; a reference's own win over its definition's.
     fn annotate(&mut self, schema: &'s Json, at: &At, id: NodeId) {
-        let texts = ["title", "x-title-zh", "description", "x-description-zh"]
-            .map(|keyword| self.text_of(schema, at, keyword));
-        if schema
-            .get("examples")
-            .is_some_and(|examples| examples.array().is_none())
-        {
+        let texts =
+            ["title", "x-title-zh", "description", "x-description-zh"].map(|keyword| self.text_of(schema, at, keyword));
+        if schema.get("examples").is_some_and(|examples| examples.array().is_none()) {
             self.problem(&at.below("examples"), Flaw::Expected("an array"));
         }
-        let sensitivity = schema
-            .get("x-sensitivity")
-            .map(|declared| self.sensitivity(declared, &at.below("x-sensitivity")));
+        let sensitivity =
+            schema.get("x-sensitivity").map(|declared| self.sensitivity(declared, &at.below("x-sensitivity")));
         let Some(field) = self.fields.get_mut(id) else {
             return;
         };
@@ -699,18 +541,11 @@ impl<'s> Compiler<'s> {
             }
         };
         let text = |name: &str| declared.get(name).and_then(Json::text).unwrap_or_default();
-        let (level, personal, mask) = (
-            text("level").parse(),
-            text("personal").parse(),
-            declared.get("mask").map(|_| text("mask").parse()),
-        );
+        let (level, personal, mask) =
+            (text("level").parse(), text("personal").parse(), declared.get("mask").map(|_| text("mask").parse()));
         member("level", "general, important or core", level.is_ok());
         member("personal", "none, personal or sensitive", personal.is_ok());
-        member(
-            "mask",
-            "a mask of the profile",
-            mask.as_ref().is_none_or(Result::is_ok),
-        );
+        member("mask", "a mask of the profile", mask.as_ref().is_none_or(Result::is_ok));
         Sensitivity {
             level: level.unwrap_or_default(),
             personal: personal.unwrap_or_default(),

@@ -19,8 +19,7 @@ pub(crate) fn is_date(text: &[u8]) -> bool {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else {
         return false;
     };
-    let (Some(century), Some(year), Some(month), Some(day)) =
-        (two(y1, y2), two(y3, y4), two(m1, m2), two(d1, d2))
+    let (Some(century), Some(year), Some(month), Some(day)) = (two(y1, y2), two(y3, y4), two(m1, m2), two(d1, d2))
     else {
         return false;
     };
@@ -32,24 +31,7 @@ pub(crate) fn is_date_time(text: &[u8]) -> bool {
     let Some((date, time)) = text.split_at_checked(10) else {
         return false;
     };
-    let &[
-        b'T',
-        h1,
-        h2,
-        b':',
-        m1,
-        m2,
-        b':',
-        s1,
-        s2,
-        b'+',
-        b'0',
-        b'8',
-        b':',
-        b'0',
-        b'0',
-    ] = time
-    else {
+    let &[b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'+', b'0', b'8', b':', b'0', b'0'] = time else {
         return false;
     };
     let (Some(hour), Some(minute), Some(second)) = (two(h1, h2), two(m1, m2), two(s1, s2)) else {
@@ -59,17 +41,14 @@ pub(crate) fn is_date_time(text: &[u8]) -> bool {
 }
 
 fn two(tens: u8, ones: u8) -> Option<u32> {
-    (tens.is_ascii_digit() && ones.is_ascii_digit())
-        .then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
 }
 
 fn days_in(year: u32, month: u32) -> u32 {
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
         4 | 6 | 9 | 11 => 30,
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         _ => 0,
     }
@@ -89,16 +68,12 @@ pub(crate) struct Decimal {
 impl Decimal {
     /// Plain decimal notation: no sign but a permitted minus, no leading zero, no exponent, no bare point, no negative zero.
     pub(crate) fn accepts(self, text: &[u8]) -> bool {
-        let unsigned = text
-            .strip_prefix(b"-")
-            .filter(|_| self.negative)
-            .unwrap_or(text);
+        let unsigned = text.strip_prefix(b"-").filter(|_| self.negative).unwrap_or(text);
         let mut parts = unsigned.splitn(2, |&byte| byte == b'.');
         let whole = parts.next().unwrap_or_default();
         let fraction = parts.next();
-        let digits = |part: &[u8], most: usize| {
-            !part.is_empty() && part.len() <= most && part.iter().all(u8::is_ascii_digit)
-        };
+        let digits =
+            |part: &[u8], most: usize| !part.is_empty() && part.len() <= most && part.iter().all(u8::is_ascii_digit);
         let zero = unsigned.iter().all(|&byte| byte == b'0' || byte == b'.');
         digits(whole, self.integer_digits)
             && (whole.len() == 1 || whole.first() != Some(&b'0'))
@@ -113,13 +88,7 @@ mod tests {
 
     #[test]
     fn a_date_is_a_day_the_calendar_has() {
-        for good in [
-            "2024-02-29",
-            "2000-02-29",
-            "2023-12-31",
-            "1949-10-01",
-            "2100-02-28",
-        ] {
+        for good in ["2024-02-29", "2000-02-29", "2023-12-31", "1949-10-01", "2100-02-28"] {
             assert!(is_date(good.as_bytes()), "{good}");
         }
         for bad in [
@@ -166,37 +135,19 @@ mod tests {
 
     #[test]
     fn a_decimal_is_written_in_one_way() {
-        let money = Decimal {
-            integer_digits: 4,
-            fraction_digits: 2,
-            negative: false,
-        };
+        let money = Decimal { integer_digits: 4, fraction_digits: 2, negative: false };
         for good in ["0", "0.5", "0.50", "9999.99", "10"] {
             assert!(money.accepts(good.as_bytes()), "{good}");
         }
-        for bad in [
-            "", "-1", "+1", "00", "01", "1.", ".5", "1.234", "12345", "1e3", "1,000", " 1",
-            "1.2.3", "１", ".",
-        ] {
+        for bad in ["", "-1", "+1", "00", "01", "1.", ".5", "1.234", "12345", "1e3", "1,000", " 1", "1.2.3", "１", "."]
+        {
             assert!(!money.accepts(bad.as_bytes()), "{bad}");
         }
-        let signed = Decimal {
-            negative: true,
-            ..money
-        };
+        let signed = Decimal { negative: true, ..money };
         assert!(signed.accepts(b"-1.5"));
         assert!(
-            !signed.accepts(b"-0")
-                && !signed.accepts(b"-0.00")
-                && !signed.accepts(b"--1")
-                && !signed.accepts(b"-")
+            !signed.accepts(b"-0") && !signed.accepts(b"-0.00") && !signed.accepts(b"--1") && !signed.accepts(b"-")
         );
-        assert!(
-            !Decimal {
-                fraction_digits: 0,
-                ..money
-            }
-            .accepts(b"1.0")
-        );
+        assert!(!Decimal { fraction_digits: 0, ..money }.accepts(b"1.0"));
     }
 }

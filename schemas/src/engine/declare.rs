@@ -5,8 +5,7 @@ use super::dates;
 use super::json::Json;
 use super::profile;
 use super::program::{
-    CrossRule, Form, KindCode, NodeId, Operand, Shape, Slot, SubjectKind, SubjectPlaces, Test,
-    TextRules,
+    CrossRule, Form, KindCode, NodeId, Operand, Shape, Slot, SubjectKind, SubjectPlaces, Test, TextRules,
 };
 use super::schema_error::Flaw;
 use crate::identifier;
@@ -45,11 +44,7 @@ impl<'s> Compiler<'s> {
             self.problem(at, Flaw::OutOfBounds { least, most });
         }
         for (index, pointer) in pointers.iter().enumerate() {
-            if pointers
-                .iter()
-                .take(index)
-                .any(|earlier| earlier == pointer)
-            {
+            if pointers.iter().take(index).any(|earlier| earlier == pointer) {
                 self.problem(at, Flaw::Repeated((*pointer).to_owned()));
             }
         }
@@ -58,17 +53,11 @@ impl<'s> Compiler<'s> {
 
     fn target(&mut self, pointer: &str, at: &str) -> Option<Target> {
         let steps = pointer.strip_prefix('/');
-        let mut target = Target {
-            node: self.program.root,
-            always: true,
-        };
+        let mut target = Target { node: self.program.root, always: true };
         for step in steps.unwrap_or_default().split('/') {
             let node = self.program.nodes.get(target.node)?;
             let next = match &node.shape {
-                Shape::Object(object) => object
-                    .names
-                    .find(&object.members, step)
-                    .map(|number| (object, number)),
+                Shape::Object(object) => object.names.find(&object.members, step).map(|number| (object, number)),
                 Shape::Array(_) => {
                     self.problem(at, Flaw::InsideArray(pointer.to_owned()));
                     return None;
@@ -81,15 +70,8 @@ impl<'s> Compiler<'s> {
             };
             let required = object.is_required(number);
             let child = object.members.get(number)?.node;
-            let nullable = self
-                .program
-                .nodes
-                .get(child)
-                .is_none_or(|node| node.nullable);
-            target = Target {
-                node: child,
-                always: target.always && required && !nullable,
-            };
+            let nullable = self.program.nodes.get(child).is_none_or(|node| node.nullable);
+            target = Target { node: child, always: target.always && required && !nullable };
         }
         steps.map(|_| target)
     }
@@ -116,22 +98,10 @@ impl<'s> Compiler<'s> {
     fn text_field(&mut self, pointer: &str, at: &str) -> Option<(Operand, NodeId)> {
         let target = self.target(pointer, at)?;
         if self.text_rules(target.node).is_none() {
-            self.problem(
-                at,
-                Flaw::WrongField {
-                    field: pointer.to_owned(),
-                    needs: "a string",
-                },
-            );
+            self.problem(at, Flaw::WrongField { field: pointer.to_owned(), needs: "a string" });
             return None;
         }
-        Some((
-            Operand {
-                slot: self.slot(target.node),
-                pointer: pointer.to_owned(),
-            },
-            target.node,
-        ))
+        Some((Operand { slot: self.slot(target.node), pointer: pointer.to_owned() }, target.node))
     }
 
     fn key(&mut self, key: &'s Json) {
@@ -156,10 +126,7 @@ impl<'s> Compiler<'s> {
             return;
         };
         let value = self.text_field(pointer, AT);
-        let kind = match (
-            subject.get("kind").map(Json::text),
-            subject.get("kind-field").map(Json::text),
-        ) {
+        let kind = match (subject.get("kind").map(Json::text), subject.get("kind-field").map(Json::text)) {
             (Some(Some(name)), None) => match name.parse::<identifier::Kind>() {
                 Ok(kind) => Some(SubjectKind::Fixed(kind.name())),
                 Err(_) => {
@@ -167,13 +134,9 @@ impl<'s> Compiler<'s> {
                     None
                 }
             },
-            (None, Some(Some(pointer))) => {
-                self.text_field(pointer, AT)
-                    .map(|(operand, node)| SubjectKind::Field {
-                        operand,
-                        codes: self.codes_with_kind(node),
-                    })
-            }
+            (None, Some(Some(pointer))) => self
+                .text_field(pointer, AT)
+                .map(|(operand, node)| SubjectKind::Field { operand, codes: self.codes_with_kind(node) }),
             _ => {
                 self.problem(AT, Flaw::Expected("either `kind` or `kind-field`"));
                 None
@@ -189,23 +152,14 @@ impl<'s> Compiler<'s> {
         let Some(rules) = self.text_rules(node) else {
             return Vec::new();
         };
-        let from_table = rules
-            .table
-            .iter()
-            .flat_map(|table| table.codes())
-            .filter_map(|code| Some((&code.code, code.identifier?)));
+        let from_table =
+            rules.table.iter().flat_map(|table| table.codes()).filter_map(|code| Some((&code.code, code.identifier?)));
         let from_names = rules
             .among
             .iter()
             .flat_map(|choice| &choice.members)
             .filter_map(|name| Some((name, name.parse::<identifier::Kind>().ok()?)));
-        from_table
-            .chain(from_names)
-            .map(|(code, kind)| KindCode {
-                code: code.clone(),
-                kind,
-            })
-            .collect()
+        from_table.chain(from_names).map(|(code, kind)| KindCode { code: code.clone(), kind }).collect()
     }
 
     fn indexed(&mut self, indexed: &'s Json) {
@@ -215,20 +169,11 @@ impl<'s> Compiler<'s> {
             };
             match self.program.nodes.get(target.node).map(|node| &node.shape) {
                 Some(Shape::Object(_) | Shape::Array(_)) => {
-                    self.problem(
-                        "/x-indexed",
-                        Flaw::WrongField {
-                            field: pointer.to_owned(),
-                            needs: "a scalar",
-                        },
-                    );
+                    self.problem("/x-indexed", Flaw::WrongField { field: pointer.to_owned(), needs: "a scalar" });
                 }
                 _ => {
                     let slot = self.slot(target.node);
-                    self.program.indexed.push(Operand {
-                        slot,
-                        pointer: pointer.to_owned(),
-                    });
+                    self.program.indexed.push(Operand { slot, pointer: pointer.to_owned() });
                     if let Some(field) = self.fields.get_mut(target.node) {
                         field.indexed = true;
                     }
@@ -243,13 +188,7 @@ impl<'s> Compiler<'s> {
             return;
         };
         if rules.len() > profile::MAX_RULES {
-            self.problem(
-                "/x-rules",
-                Flaw::OutOfBounds {
-                    least: 0,
-                    most: profile::MAX_RULES,
-                },
-            );
+            self.problem("/x-rules", Flaw::OutOfBounds { least: 0, most: profile::MAX_RULES });
         }
         for (index, rule) in rules.iter().enumerate().take(profile::MAX_RULES) {
             let at = format!("/x-rules/{index}");
@@ -258,10 +197,7 @@ impl<'s> Compiler<'s> {
                 self.problem(&format!("{at}/name"), Flaw::BadName);
             }
             if let Some(test) = self.test(rule, &at) {
-                self.program.rules.push(CrossRule {
-                    name: name.map(str::to_owned),
-                    test,
-                });
+                self.program.rules.push(CrossRule { name: name.map(str::to_owned), test });
             }
         }
     }
@@ -274,35 +210,19 @@ impl<'s> Compiler<'s> {
         match kind {
             "not-before" => {
                 self.only(rule, at, &["rule", "name", "later", "earlier"]);
-                let (later, earlier) = (
-                    self.moment(rule, "later", at),
-                    self.moment(rule, "earlier", at),
-                );
-                Some(Test::NotBefore {
-                    later: later?,
-                    earlier: earlier?,
-                })
+                let (later, earlier) = (self.moment(rule, "later", at), self.moment(rule, "earlier", at));
+                Some(Test::NotBefore { later: later?, earlier: earlier? })
             }
             "equal" => {
                 self.only(rule, at, &["rule", "name", "left", "right"]);
-                let (left, right) = (
-                    self.operand(rule, "left", at),
-                    self.operand(rule, "right", at),
-                );
-                Some(Test::Equal {
-                    left: left?,
-                    right: right?,
-                })
+                let (left, right) = (self.operand(rule, "left", at), self.operand(rule, "right", at));
+                Some(Test::Equal { left: left?, right: right? })
             }
             "requires" => {
                 self.only(rule, at, &["rule", "name", "if", "then"]);
                 let condition = self.any_operand(rule, "if", at);
                 let then = self.operands(rule, "then", at, 1);
-                Some(Test::Requires {
-                    condition: condition?,
-                    among: None,
-                    then,
-                })
+                Some(Test::Requires { condition: condition?, among: None, then })
             }
             "requires-when" => {
                 self.only(rule, at, &["rule", "name", "if", "then"]);
@@ -326,20 +246,12 @@ impl<'s> Compiler<'s> {
             }
             "one-of-present" => {
                 self.only(rule, at, &["rule", "name", "paths"]);
-                Some(Test::OneOfPresent {
-                    paths: self.operands(rule, "paths", at, 2),
-                })
+                Some(Test::OneOfPresent { paths: self.operands(rule, "paths", at, 2) })
             }
             "organisation-code-of" => {
                 self.only(rule, at, &["rule", "name", "organisation-code", "uscc"]);
-                let (code, uscc) = (
-                    self.operand(rule, "organisation-code", at),
-                    self.operand(rule, "uscc", at),
-                );
-                Some(Test::OrganisationCodeOf {
-                    organisation_code: code?,
-                    uscc: uscc?,
-                })
+                let (code, uscc) = (self.operand(rule, "organisation-code", at), self.operand(rule, "uscc", at));
+                Some(Test::OrganisationCodeOf { organisation_code: code?, uscc: uscc? })
             }
             other => {
                 self.problem(&format!("{at}/rule"), Flaw::UnknownRule(other.to_owned()));
@@ -358,18 +270,14 @@ impl<'s> Compiler<'s> {
 
     fn operand(&mut self, rule: &'s Json, member: &'static str, at: &str) -> Option<Operand> {
         let pointer = self.pointer_of(rule, member, at)?;
-        self.text_field(pointer, &format!("{at}/{member}"))
-            .map(|(operand, _)| operand)
+        self.text_field(pointer, &format!("{at}/{member}")).map(|(operand, _)| operand)
     }
 
     /// An operand of which only the presence matters.
     fn any_operand(&mut self, rule: &'s Json, member: &'static str, at: &str) -> Option<Operand> {
         let pointer = self.pointer_of(rule, member, at)?;
         let target = self.target(pointer, &format!("{at}/{member}"))?;
-        Some(Operand {
-            slot: self.slot(target.node),
-            pointer: pointer.to_owned(),
-        })
+        Some(Operand { slot: self.slot(target.node), pointer: pointer.to_owned() })
     }
 
     /// A date or a time, or a date that may be open-ended.
@@ -377,28 +285,13 @@ impl<'s> Compiler<'s> {
         let pointer = self.pointer_of(rule, member, at)?;
         let at = format!("{at}/{member}");
         let (operand, node) = self.text_field(pointer, &at)?;
-        if !self
-            .text_rules(node)
-            .is_some_and(|rules| matches!(rules.form, Form::Date { .. } | Form::DateTime))
-        {
-            self.problem(
-                &at,
-                Flaw::WrongField {
-                    field: pointer.to_owned(),
-                    needs: "of format date or date-time",
-                },
-            );
+        if !self.text_rules(node).is_some_and(|rules| matches!(rules.form, Form::Date { .. } | Form::DateTime)) {
+            self.problem(&at, Flaw::WrongField { field: pointer.to_owned(), needs: "of format date or date-time" });
         }
         Some(operand)
     }
 
-    fn operands(
-        &mut self,
-        rule: &'s Json,
-        member: &'static str,
-        at: &str,
-        least: usize,
-    ) -> Vec<Operand> {
+    fn operands(&mut self, rule: &'s Json, member: &'static str, at: &str, least: usize) -> Vec<Operand> {
         let at = format!("{at}/{member}");
         let Some(list) = rule.get(member) else {
             self.problem(&at, Flaw::MissingKeyword(member));
@@ -407,10 +300,7 @@ impl<'s> Compiler<'s> {
         let mut operands = Vec::new();
         for pointer in self.pointers(list, &at, least, profile::MAX_RULES) {
             if let Some(target) = self.target(pointer, &at) {
-                operands.push(Operand {
-                    slot: self.slot(target.node),
-                    pointer: pointer.to_owned(),
-                });
+                operands.push(Operand { slot: self.slot(target.node), pointer: pointer.to_owned() });
             }
         }
         operands

@@ -70,9 +70,7 @@ pub struct Subject<'p> {
 impl std::fmt::Debug for Subject<'_> {
     /// Without the value, which may be a person's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subject")
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("Subject").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -105,8 +103,6 @@ impl<'p> Facts<'p> {
 impl std::fmt::Debug for Facts<'_> {
     /// Without values.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Facts")
-            .field("warnings", &self.warnings.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Facts").field("warnings", &self.warnings.len()).finish_non_exhaustive()
     }
 }

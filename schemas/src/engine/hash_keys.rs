@@ -54,12 +54,8 @@ impl HashKeys {
         }
         // HMAC takes a key of any length, so its own error is the same refusal and cannot happen.
         let keyed = match algorithm {
-            HashAlgorithm::HmacSha256 => {
-                Keyed::Sha256(Hmac::new_from_slice(key).map_err(|_| HashKeyError::TooShort)?)
-            }
-            HashAlgorithm::HmacSm3 => {
-                Keyed::Sm3(Hmac::new_from_slice(key).map_err(|_| HashKeyError::TooShort)?)
-            }
+            HashAlgorithm::HmacSha256 => Keyed::Sha256(Hmac::new_from_slice(key).map_err(|_| HashKeyError::TooShort)?),
+            HashAlgorithm::HmacSm3 => Keyed::Sm3(Hmac::new_from_slice(key).map_err(|_| HashKeyError::TooShort)?),
         };
         Ok(HashKeys { keyed })
     }
@@ -81,22 +77,14 @@ impl HashKeys {
         let mut hex = [0u8; 64];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
             for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
-                *digit = if nibble < 10 {
-                    b'0' + nibble
-                } else {
-                    b'a' + nibble - 10
-                };
+                *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
             }
         }
         hex
     }
 }
 
-fn finish<M: Mac<OutputSize = hmac::digest::consts::U32>>(
-    mut mac: M,
-    pointer: &str,
-    value: &str,
-) -> [u8; 32] {
+fn finish<M: Mac<OutputSize = hmac::digest::consts::U32>>(mut mac: M, pointer: &str, value: &str) -> [u8; 32] {
     mac.update(DOMAIN);
     mac.update(pointer.as_bytes());
     // A pointer of the profile has no NUL, so it cannot run into the value.
@@ -107,9 +95,7 @@ fn finish<M: Mac<OutputSize = hmac::digest::consts::U32>>(
 
 impl std::fmt::Debug for HashKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HashKeys")
-            .field("algorithm", &self.algorithm())
-            .finish_non_exhaustive()
+        f.debug_struct("HashKeys").field("algorithm", &self.algorithm()).finish_non_exhaustive()
     }
 }
 
@@ -143,13 +129,8 @@ mod tests {
         let sha = HashKeys::new(HashAlgorithm::HmacSha256, KEY).unwrap();
         let other = HashKeys::new(HashAlgorithm::HmacSha256, &KEY[1..]).unwrap();
         let sm3 = HashKeys::new(HashAlgorithm::HmacSm3, KEY).unwrap();
-        let hashes = [
-            sha.hash("/a", "v"),
-            sha.hash("/b", "v"),
-            sha.hash("/a", "w"),
-            other.hash("/a", "v"),
-            sm3.hash("/a", "v"),
-        ];
+        let hashes =
+            [sha.hash("/a", "v"), sha.hash("/b", "v"), sha.hash("/a", "w"), other.hash("/a", "v"), sm3.hash("/a", "v")];
         for (index, hash) in hashes.iter().enumerate() {
             assert!(!hashes[..index].contains(hash));
         }
@@ -158,10 +139,7 @@ mod tests {
 
     #[test]
     fn a_key_is_long_enough_and_never_shown() {
-        assert_eq!(
-            HashKeys::new(HashAlgorithm::HmacSm3, &KEY[..15]).unwrap_err(),
-            HashKeyError::TooShort
-        );
+        assert_eq!(HashKeys::new(HashAlgorithm::HmacSm3, &KEY[..15]).unwrap_err(), HashKeyError::TooShort);
         assert_eq!(
             format!("{:?}", HashKeys::new(HashAlgorithm::HmacSm3, KEY).unwrap()),
             "HashKeys { algorithm: HmacSm3, .. }"

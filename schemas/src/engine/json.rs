@@ -32,10 +32,7 @@ impl Json {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Json> {
-        self.members()?
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        self.members()?.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     pub(crate) fn text(&self) -> Option<&str> {
@@ -76,9 +73,7 @@ impl Json {
     /// The number as a whole one: `3` and `3.0` alike, as JSON Schema counts them.
     pub(crate) fn integer(&self) -> Option<i64> {
         match self {
-            Json::Number(number) => number
-                .as_i64()
-                .or_else(|| number.as_f64().and_then(super::numbers::whole)),
+            Json::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(super::numbers::whole)),
             _ => None,
         }
     }
@@ -121,9 +116,7 @@ impl<'de> Visitor<'de> for Builder {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
-        serde_json::Number::from_f64(value)
-            .map(Json::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        serde_json::Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
@@ -147,9 +140,7 @@ impl<'de> Visitor<'de> for Builder {
         let mut names = std::collections::HashSet::new();
         while let Some((name, value)) = map.next_entry::<String, Json>()? {
             if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format_args!(
-                    "the member `{name}` appears twice"
-                )));
+                return Err(A::Error::custom(format_args!("the member `{name}` appears twice")));
             }
             members.push((name, value));
         }
@@ -164,12 +155,7 @@ mod tests {
     #[test]
     fn order_is_kept_and_a_repeated_member_is_refused() {
         let json = Json::parse(br#"{"b":1,"a":2}"#).unwrap();
-        let names: Vec<_> = json
-            .members()
-            .unwrap()
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<_> = json.members().unwrap().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["b", "a"]);
         let error = Json::parse(br#"{"a":1,"\u0061":2}"#).unwrap_err();
         assert!(error.to_string().contains("appears twice"), "{error}");

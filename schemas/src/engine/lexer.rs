@@ -59,12 +59,7 @@ pub(crate) struct Cursor<'p> {
 
 impl<'p> Cursor<'p> {
     pub(crate) fn new(text: &'p str) -> Self {
-        Cursor {
-            text,
-            bytes: text.as_bytes(),
-            at: 0,
-            depth: 0,
-        }
+        Cursor { text, bytes: text.as_bytes(), at: 0, depth: 0 }
     }
 
     /// The next byte, or 0 at the end: a raw NUL is never JSON, so the two need no telling apart.
@@ -106,11 +101,7 @@ impl<'p> Cursor<'p> {
     }
 
     pub(crate) fn literal(&mut self, literal: &[u8]) -> Result<(), Stop> {
-        if self.eat(literal) {
-            Ok(())
-        } else {
-            Err(Stop::Syntax)
-        }
+        if self.eat(literal) { Ok(()) } else { Err(Stop::Syntax) }
     }
 
     /// Enters the array or object whose bracket is the next byte.
@@ -159,11 +150,7 @@ impl<'p> Cursor<'p> {
         self.at = end;
         if self.peek() == b'"' {
             self.at += 1;
-            return Ok(Text {
-                start,
-                end,
-                ..Text::default()
-            });
+            return Ok(Text { start, end, ..Text::default() });
         }
         self.escaped_string(start)
     }
@@ -171,11 +158,7 @@ impl<'p> Cursor<'p> {
     /// The rest of a string that is not all plain; rare, so kept out of the hot path.
     #[cold]
     fn escaped_string(&mut self, start: usize) -> Result<Text, Stop> {
-        let mut text = Text {
-            start,
-            escaped: true,
-            ..Text::default()
-        };
+        let mut text = Text { start, escaped: true, ..Text::default() };
         loop {
             self.at = plain_run(self.bytes, self.at);
             match self.peek() {
@@ -246,11 +229,7 @@ impl<'p> Cursor<'p> {
             }
             self.digits()?;
         }
-        Ok(Number {
-            start,
-            end: self.at,
-            plain,
-        })
+        Ok(Number { start, end: self.at, plain })
     }
 
     fn digits(&mut self) -> Result<(), Stop> {
@@ -368,9 +347,7 @@ pub(crate) fn unescape(raw: &str, out: &mut String) {
             Some('u') => {
                 let first = take_hex(&mut chars);
                 let mut ahead = chars.clone();
-                let pair = (0xD800..0xDC00).contains(&first)
-                    && ahead.next() == Some('\\')
-                    && ahead.next() == Some('u');
+                let pair = (0xD800..0xDC00).contains(&first) && ahead.next() == Some('\\') && ahead.next() == Some('u');
                 let second = if pair { take_hex(&mut ahead) } else { 0 };
                 let code = if (0xDC00..0xE000).contains(&second) {
                     chars = ahead;
@@ -395,20 +372,9 @@ pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0..0x20 => {
                 let digit = |nibble: u8| {
-                    if nibble < 10 {
-                        b'0' + nibble
-                    } else {
-                        b'a' + nibble - 10
-                    }
+                    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
                 };
-                out.extend_from_slice(&[
-                    b'\\',
-                    b'u',
-                    b'0',
-                    b'0',
-                    digit(byte >> 4),
-                    digit(byte & 15),
-                ]);
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
             }
             _ => out.push(byte),
         }
@@ -416,9 +382,7 @@ pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
 }
 
 fn take_hex(chars: &mut std::str::Chars<'_>) -> u32 {
-    chars
-        .take(4)
-        .fold(0, |value, c| value * 16 + c.to_digit(16).unwrap_or(0))
+    chars.take(4).fold(0, |value, c| value * 16 + c.to_digit(16).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -430,11 +394,7 @@ mod tests {
         cursor.skip_space();
         cursor.skip_value()?;
         cursor.skip_space();
-        if cursor.at_end() {
-            Ok(())
-        } else {
-            Err(Stop::Syntax)
-        }
+        if cursor.at_end() { Ok(()) } else { Err(Stop::Syntax) }
     }
 
     #[test]
@@ -499,39 +459,21 @@ mod tests {
 
     #[test]
     fn escapes_decode_as_serde_json_decodes_them() {
-        for text in [
-            r#""\"\\\/\b\f\n\r\t""#,
-            r#""\u4f01\u4E1A""#,
-            r#""\ud842\udfb7x""#,
-            r#""a\u0000b""#,
-            r#""\\u0041""#,
-        ] {
+        for text in
+            [r#""\"\\\/\b\f\n\r\t""#, r#""\u4f01\u4E1A""#, r#""\ud842\udfb7x""#, r#""a\u0000b""#, r#""\\u0041""#]
+        {
             let cursor = Cursor::new(text);
             let token = { cursor }.string().unwrap();
-            assert_eq!(
-                cursor.decode(token),
-                serde_json::from_str::<String>(text).unwrap()
-            );
+            assert_eq!(cursor.decode(token), serde_json::from_str::<String>(text).unwrap());
         }
     }
 
     #[test]
     fn half_a_surrogate_pair_is_marked() {
-        for text in [
-            r#""\ud800""#,
-            r#""\udc00""#,
-            r#""\ud800\u0041""#,
-            r#""\ud800\ud800\udc00""#,
-            r#""\ud800x""#,
-        ] {
+        for text in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800\udc00""#, r#""\ud800x""#] {
             assert!(Cursor::new(text).string().unwrap().lone_surrogate, "{text}");
         }
-        assert!(
-            !Cursor::new(r#""\ud800\udc00""#)
-                .string()
-                .unwrap()
-                .lone_surrogate
-        );
+        assert!(!Cursor::new(r#""\ud800\udc00""#).string().unwrap().lone_surrogate);
     }
 
     #[test]

@@ -32,8 +32,8 @@ words! {
 
 /// Surnames of two characters that are still common.
 const COMPOUND_SURNAMES: [&str; 20] = [
-    "欧阳", "司马", "上官", "诸葛", "司徒", "东方", "皇甫", "尉迟", "公孙", "慕容", "令狐", "夏侯",
-    "宇文", "长孙", "端木", "百里", "东郭", "南宫", "呼延", "轩辕",
+    "欧阳", "司马", "上官", "诸葛", "司徒", "东方", "皇甫", "尉迟", "公孙", "慕容", "令狐", "夏侯", "宇文", "长孙",
+    "端木", "百里", "东郭", "南宫", "呼延", "轩辕",
 ];
 
 impl Mask {
@@ -62,43 +62,25 @@ fn keep(value: &str, first: usize, last: usize, out: &mut String) {
     if count <= first + last {
         return hide(value, out);
     }
-    out.extend(value.chars().enumerate().map(|(index, c)| {
-        if index < first || index >= count - last {
-            c
-        } else {
-            '*'
-        }
-    }));
+    out.extend(value.chars().enumerate().map(
+        |(index, c)| {
+            if index < first || index >= count - last { c } else { '*' }
+        },
+    ));
 }
 
 fn name(value: &str, out: &mut String) {
     // A name of several segments (·): the first character, and where the segments end.
     if value.contains('·') {
-        out.extend(
-            value
-                .chars()
-                .enumerate()
-                .map(|(index, c)| if index == 0 || c == '·' { c } else { '*' }),
-        );
+        out.extend(value.chars().enumerate().map(|(index, c)| if index == 0 || c == '·' { c } else { '*' }));
         return;
     }
-    let surname = if COMPOUND_SURNAMES
-        .iter()
-        .any(|surname| value.starts_with(surname))
-    {
-        2
-    } else {
-        1
-    };
+    let surname = if COMPOUND_SURNAMES.iter().any(|surname| value.starts_with(surname)) { 2 } else { 1 };
     match value.chars().count() {
         0 | 1 => hide(value, out),
-        count if count <= surname + 1 => out.extend(value.chars().enumerate().map(|(index, c)| {
-            if index < surname && index + 1 < count {
-                c
-            } else {
-                '*'
-            }
-        })),
+        count if count <= surname + 1 => out.extend(
+            value.chars().enumerate().map(|(index, c)| if index < surname && index + 1 < count { c } else { '*' }),
+        ),
         _ => keep(value, surname, 1, out),
     }
 }
@@ -131,15 +113,9 @@ fn address(value: &str, out: &mut String) {
         let before = value.get(..at).unwrap_or_default();
         at > 0
             && matches!(c, '区' | '县' | '旗')
-            && !["自治", "小", "社", "园", "校", "厂"]
-                .iter()
-                .any(|word| before.ends_with(word))
+            && !["自治", "小", "社", "园", "校", "厂"].iter().any(|word| before.ends_with(word))
     });
-    let place = district.filter(|&(at, _)| {
-        value
-            .get(..at)
-            .is_some_and(|before| before.chars().count() <= 18)
-    });
+    let place = district.filter(|&(at, _)| value.get(..at).is_some_and(|before| before.chars().count() <= 18));
     let place = place.or_else(|| value.char_indices().find(|&(at, c)| at > 0 && c == '市'));
     if let Some((at, c)) = place {
         out.push_str(value.get(..at + c.len_utf8()).unwrap_or_default());
@@ -188,19 +164,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_ends() {
-        assert_eq!(
-            masked(Mask::ResidentId, "330106199003070022"),
-            "330106********0022"
-        );
-        assert_eq!(
-            masked(Mask::ResidentId, "330106900307002"),
-            "330106*****7002"
-        );
+        assert_eq!(masked(Mask::ResidentId, "330106199003070022"), "330106********0022");
+        assert_eq!(masked(Mask::ResidentId, "330106900307002"), "330106*****7002");
         assert_eq!(masked(Mask::Mobile, "13800138000"), "138****8000");
-        assert_eq!(
-            masked(Mask::BankCard, "6222021234567890123"),
-            "622202*********0123"
-        );
+        assert_eq!(masked(Mask::BankCard, "6222021234567890123"), "622202*********0123");
         assert_eq!(masked(Mask::Passport, "E12345678"), "E1****678");
         assert_eq!(masked(Mask::Landline, "0513-85123456"), "0513-****3456");
         assert_eq!(masked(Mask::Landline, "010-6512345"), "010-***2345");
@@ -210,18 +177,9 @@ mod tests {
 
     #[test]
     fn addresses_end_at_the_district() {
-        assert_eq!(
-            masked(Mask::Address, "江苏省南通市崇川区人民中路1号"),
-            "江苏省南通市崇川区****"
-        );
-        assert_eq!(
-            masked(Mask::Address, "江苏省南通市启东市汇龙镇阳光小区3幢"),
-            "江苏省南通市****"
-        );
-        assert_eq!(
-            masked(Mask::Address, "内蒙古自治区呼和浩特市新城区海拉尔大街"),
-            "内蒙古自治区呼和浩特市新城区****"
-        );
+        assert_eq!(masked(Mask::Address, "江苏省南通市崇川区人民中路1号"), "江苏省南通市崇川区****");
+        assert_eq!(masked(Mask::Address, "江苏省南通市启东市汇龙镇阳光小区3幢"), "江苏省南通市****");
+        assert_eq!(masked(Mask::Address, "内蒙古自治区呼和浩特市新城区海拉尔大街"), "内蒙古自治区呼和浩特市新城区****");
         assert_eq!(masked(Mask::Address, "人民中路1号"), "****");
     }
 

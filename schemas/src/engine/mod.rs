@@ -40,9 +40,7 @@ pub use hash_keys::{HashAlgorithm, HashKeyError, HashKeys, MIN_KEY_BYTES};
 pub use mask::Mask;
 pub use pattern::PatternError;
 pub use projection::{FieldRule, ProjectError, Projection, ProjectionId, Treatment};
-pub use record_type::{
-    Field, FieldType, IndexedField, Level, Personal, RecordType, Sensitivity, SubjectOf,
-};
+pub use record_type::{Field, FieldType, IndexedField, Level, Personal, RecordType, Sensitivity, SubjectOf};
 pub use schema_error::{Flaw, Problem, SchemaError};
 pub use tables::{Code, CodeTable, CodeTables};
 pub use violation::{MAX_VIOLATIONS, Rule, Violation, Violations};

@@ -23,10 +23,7 @@ pub(crate) fn whole(value: f64) -> Option<i64> {
     // 2^63 is the first double beyond i64; -2^63 is exact.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "whole and in range, tested in the line above"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "whole and in range, tested in the line above")]
         return Some(value as i64);
     }
     None
@@ -56,10 +53,7 @@ fn survives(literal: &str, double: f64) -> bool {
     }
     let unused = rest.len();
     let used = buffer.len() - unused;
-    let printed = buffer
-        .get(..used)
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .unwrap_or_default();
+    let printed = buffer.get(..used).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
     Decimal::of(literal) == Decimal::of(printed)
 }
 
@@ -109,20 +103,14 @@ mod tests {
     #[test]
     fn what_a_double_or_an_i64_holds_survives() {
         assert_eq!(value("0"), Some(Value::Integer(0)));
-        assert_eq!(
-            value("-9223372036854775808"),
-            Some(Value::Integer(i64::MIN))
-        );
+        assert_eq!(value("-9223372036854775808"), Some(Value::Integer(i64::MIN)));
         assert_eq!(value("1.0"), Some(Value::Integer(1)));
         assert_eq!(value("100e-2"), Some(Value::Integer(1)));
         assert_eq!(value("0.1"), Some(Value::Double(0.1)));
         assert_eq!(value("0.10"), Some(Value::Double(0.1)));
         assert_eq!(value("-0.0025e3"), Some(Value::Double(-2.5)));
         assert_eq!(value("0.0"), Some(Value::Integer(0)));
-        assert_eq!(
-            value("1.7976931348623157e308"),
-            Some(Value::Double(f64::MAX))
-        );
+        assert_eq!(value("1.7976931348623157e308"), Some(Value::Double(f64::MAX)));
         assert_eq!(value("5e-324"), Some(Value::Double(5e-324)));
     }
 
@@ -139,12 +127,7 @@ mod tests {
             "9007199254740993.0",
             &ten_thousand,
         ] {
-            assert_eq!(
-                value(literal),
-                None,
-                "{}",
-                &literal[..literal.len().min(30)]
-            );
+            assert_eq!(value(literal), None, "{}", &literal[..literal.len().min(30)]);
         }
     }
 }

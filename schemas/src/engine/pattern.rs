@@ -126,11 +126,7 @@ fn escape(
     let refuse = |text: String| Err(PatternError::Construct(text));
     match kind {
         Some('d') => out.push_str(if in_class { "0-9" } else { "[0-9]" }),
-        Some('w') => out.push_str(if in_class {
-            "A-Za-z0-9_"
-        } else {
-            "[A-Za-z0-9_]"
-        }),
+        Some('w') => out.push_str(if in_class { "A-Za-z0-9_" } else { "[A-Za-z0-9_]" }),
         Some('D') if !in_class => out.push_str("[^0-9]"),
         Some('W') if !in_class => out.push_str("[^A-Za-z0-9_]"),
         Some(letter @ ('n' | 'r' | 't' | 'f' | 'v')) => {
@@ -143,10 +139,7 @@ fn escape(
             }
             let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
             // Properties that both engines know by the same name: general categories and scripts without a prefix are the former.
-            let name = name
-                .strip_prefix("Script=")
-                .or(name.strip_prefix("sc="))
-                .unwrap_or(&name);
+            let name = name.strip_prefix("Script=").or(name.strip_prefix("sc=")).unwrap_or(&name);
             if !matches!(name, "L" | "Lu" | "Ll" | "N" | "Nd" | "P" | "Han" | "Latin") {
                 return refuse(format!("\\{letter}{{{name}}}"));
             }
@@ -157,15 +150,9 @@ fn escape(
             let digits: String = if braced {
                 chars.by_ref().take_while(|&c| c != '}').collect()
             } else {
-                chars
-                    .by_ref()
-                    .take(if letter == 'u' { 4 } else { 2 })
-                    .collect()
+                chars.by_ref().take(if letter == 'u' { 4 } else { 2 }).collect()
             };
-            match u32::from_str_radix(&digits, 16)
-                .ok()
-                .and_then(char::from_u32)
-            {
+            match u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32) {
                 Some(c) => out.push_str(&format!("\\x{{{:X}}}", u32::from(c))),
                 None => return refuse(format!("\\{letter}{digits}")),
             }
@@ -190,27 +177,15 @@ mod tests {
 
     #[test]
     fn a_pattern_is_found_anywhere_unless_anchored() {
-        assert!(
-            finds("b", "abc")
-                && !finds("^b", "abc")
-                && !finds("b$", "abc\n")
-                && !finds("c$", "abc\n")
-        );
+        assert!(finds("b", "abc") && !finds("^b", "abc") && !finds("b$", "abc\n") && !finds("c$", "abc\n"));
     }
 
     #[test]
     fn what_is_spelled_alike_means_what_ecma_says() {
-        assert!(
-            !finds(r"^\d$", "٣")
-                && finds(r"^[\d-]+$", "3-4")
-                && !finds(r"^\w$", "企")
-                && finds(r"^\D$", "企")
-        );
+        assert!(!finds(r"^\d$", "٣") && finds(r"^[\d-]+$", "3-4") && !finds(r"^\w$", "企") && finds(r"^\D$", "企"));
         assert!(!finds("^.$", "\r") && !finds("^.$", "\u{2028}") && finds("^.$", "企"));
         assert!(
-            finds(r"^[a&&b]+$", "&")
-                && finds(r"^\u4f01\x41\u{20BB7}$", "企A𠮷")
-                && finds(r"^\p{Script=Han}+$", "企业")
+            finds(r"^[a&&b]+$", "&") && finds(r"^\u4f01\x41\u{20BB7}$", "企A𠮷") && finds(r"^\p{Script=Han}+$", "企业")
         );
         assert!(finds(r"^(?:a|b){2,3}?$", "ab") && finds(r"^a\/\.\-$", "a/.-"));
     }
@@ -246,11 +221,7 @@ mod tests {
             r"\ud800",
             "a*+",
         ] {
-            assert!(
-                matches!(compile(pattern), Err(PatternError::Construct(_))),
-                "{pattern}: {:?}",
-                compile(pattern)
-            );
+            assert!(matches!(compile(pattern), Err(PatternError::Construct(_))), "{pattern}: {:?}", compile(pattern));
         }
         for pattern in ["(", "[a", "a)", "*", r"\", "b-"] {
             assert_eq!(compile(pattern).is_err(), pattern != "b-", "{pattern}");
@@ -259,14 +230,8 @@ mod tests {
 
     #[test]
     fn size_is_bounded_and_blow_ups_stay_linear() {
-        assert_eq!(
-            compile("(?:a{1000}){1000}").unwrap_err(),
-            PatternError::TooLarge
-        );
-        assert_eq!(
-            compile(&"a".repeat(1025)).unwrap_err(),
-            PatternError::TooLong
-        );
+        assert_eq!(compile("(?:a{1000}){1000}").unwrap_err(), PatternError::TooLarge);
+        assert_eq!(compile(&"a".repeat(1025)).unwrap_err(), PatternError::TooLong);
         // 2^30 steps in a backtracking engine.
         assert!(!finds("^(?:a+)+$", &format!("{}b", "a".repeat(100_000))));
         compile(r"^[\p{Han}·]{1,200}$").unwrap();

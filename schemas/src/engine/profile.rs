@@ -89,10 +89,7 @@ pub(crate) const KEYWORDS: &[(&str, Place)] = &[
 
 /// Where `keyword` may stand, if the profile has it.
 pub(crate) fn place(keyword: &str) -> Option<Place> {
-    KEYWORDS
-        .iter()
-        .find(|(name, _)| *name == keyword)
-        .map(|(_, place)| *place)
+    KEYWORDS.iter().find(|(name, _)| *name == keyword).map(|(_, place)| *place)
 }
 
 /// A member's name: a letter or underscore, then letters, digits, `_`, `-`; at most 64. Such a name needs no escape, in JSON, in a
@@ -100,9 +97,7 @@ pub(crate) fn place(keyword: &str) -> Option<Place> {
 pub(crate) fn is_member_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 64
-        && bytes
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
@@ -111,16 +106,12 @@ pub(crate) fn is_kebab_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// `enterprise/v1` from `urn:shuqiao:record-type:enterprise:v1`.
 pub(crate) fn record_type_name(id: &str) -> Option<String> {
-    let (name, version) = id
-        .strip_prefix("urn:shuqiao:record-type:")?
-        .split_once(':')?;
+    let (name, version) = id.strip_prefix("urn:shuqiao:record-type:")?.split_once(':')?;
     let number = version.strip_prefix('v')?;
     let counts = !number.is_empty()
         && number.len() <= 6
@@ -137,19 +128,13 @@ mod tests {
     fn profile_document_names_every_keyword() {
         let document = include_str!("../../PROFILE.md");
         for (keyword, _) in KEYWORDS {
-            assert!(
-                document.contains(&format!("`{keyword}`")),
-                "PROFILE.md does not name `{keyword}`"
-            );
+            assert!(document.contains(&format!("`{keyword}`")), "PROFILE.md does not name `{keyword}`");
         }
     }
 
     #[test]
     fn names_follow_their_grammar() {
-        assert_eq!(
-            record_type_name("urn:shuqiao:record-type:work-order:v12").as_deref(),
-            Some("work-order/v12")
-        );
+        assert_eq!(record_type_name("urn:shuqiao:record-type:work-order:v12").as_deref(), Some("work-order/v12"));
         for id in [
             "urn:shuqiao:record-type:x",
             "urn:shuqiao:record-type:x:1",

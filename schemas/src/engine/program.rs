@@ -81,18 +81,10 @@ impl ObjectRules {
     /// Reads a member's name and colon and stands before its value: the member's number and whether it was written compactly, or
     /// nothing if the object has no such member. `expected` is the number that would come next in the order of the schema.
     #[inline]
-    pub(crate) fn next_member(
-        &self,
-        cursor: &mut Cursor<'_>,
-        expected: usize,
-    ) -> Result<Option<(usize, bool)>, Stop> {
+    pub(crate) fn next_member(&self, cursor: &mut Cursor<'_>, expected: usize) -> Result<Option<(usize, bool)>, Stop> {
         // Optional members are left out more often than members are out of order, so a few are tried before the table.
         for number in expected..expected + 3 {
-            if self
-                .members
-                .get(number)
-                .is_some_and(|member| cursor.eat(&member.compact))
-            {
+            if self.members.get(number).is_some_and(|member| cursor.eat(&member.compact)) {
                 cursor.skip_space();
                 return Ok(Some((number, true)));
             }
@@ -101,10 +93,7 @@ impl ObjectRules {
         cursor.skip_space();
         cursor.expect(b':')?;
         cursor.skip_space();
-        Ok(self
-            .names
-            .find(&self.members, &cursor.decode(token))
-            .map(|number| (number, false)))
+        Ok(self.names.find(&self.members, &cursor.decode(token)).map(|number| (number, false)))
     }
 }
 
@@ -147,12 +136,8 @@ impl NameTable {
 #[inline]
 fn mix(name: &[u8]) -> u64 {
     let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => {
-            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(23)
-        }
-        _ => name
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(23),
+        _ => name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     };
     ends ^ (name.len() as u64).rotate_left(48)
 }
@@ -229,10 +214,7 @@ pub(crate) enum SubjectKind {
     /// Always of the kind of this name.
     Fixed(&'static str),
     /// The record says which.
-    Field {
-        operand: Operand,
-        codes: Vec<KindCode>,
-    },
+    Field { operand: Operand, codes: Vec<KindCode> },
 }
 
 /// A type code that means an identifier kind.
@@ -258,24 +240,9 @@ pub(crate) struct Operand {
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Test {
-    NotBefore {
-        later: Operand,
-        earlier: Operand,
-    },
-    Equal {
-        left: Operand,
-        right: Operand,
-    },
-    Requires {
-        condition: Operand,
-        among: Option<Vec<String>>,
-        then: Vec<Operand>,
-    },
-    OneOfPresent {
-        paths: Vec<Operand>,
-    },
-    OrganisationCodeOf {
-        organisation_code: Operand,
-        uscc: Operand,
-    },
+    NotBefore { later: Operand, earlier: Operand },
+    Equal { left: Operand, right: Operand },
+    Requires { condition: Operand, among: Option<Vec<String>>, then: Vec<Operand> },
+    OneOfPresent { paths: Vec<Operand> },
+    OrganisationCodeOf { organisation_code: Operand, uscc: Operand },
 }

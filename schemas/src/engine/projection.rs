@@ -98,29 +98,16 @@ impl RecordType {
         let mut given: Vec<Option<Action>> = vec![None; fields.len()];
         let mut hashed = Vec::new();
         for rule in rules {
-            let mut problem = |flaw| {
-                problems.push(Problem {
-                    pointer: rule.pointer.clone(),
-                    flaw,
-                })
-            };
-            let Some((number, field)) = fields
-                .iter()
-                .enumerate()
-                .find(|(_, field)| field.pointer == rule.pointer)
+            let mut problem = |flaw| problems.push(Problem { pointer: rule.pointer.clone(), flaw });
+            let Some((number, field)) = fields.iter().enumerate().find(|(_, field)| field.pointer == rule.pointer)
             else {
                 problem(Flaw::NoSuchField(rule.pointer.clone()));
                 continue;
             };
-            let mask = field
-                .sensitivity
-                .map(|declared| declared.mask)
-                .unwrap_or_default();
+            let mask = field.sensitivity.map(|declared| declared.mask).unwrap_or_default();
             let action = match rule.treatment {
                 Treatment::Clear => Action::Clear,
-                Treatment::Masked if field.field_type == FieldType::Text && mask != Mask::None => {
-                    Action::Masked(mask)
-                }
+                Treatment::Masked if field.field_type == FieldType::Text && mask != Mask::None => Action::Masked(mask),
                 Treatment::KeyedHash if field.is_leaf() => {
                     hashed.push(rule.pointer.clone());
                     Action::Hashed(hashed.len() - 1)
@@ -140,31 +127,15 @@ impl RecordType {
         }
         SchemaError::unless_none(problems)?;
         let mut actions = vec![Action::Absent; fields.len()];
-        settle(
-            &self.program,
-            &given,
-            self.program.root,
-            Action::Absent,
-            &mut actions,
-        );
+        settle(&self.program, &given, self.program.root, Action::Absent, &mut actions);
         let id = self.projection_id(&actions);
-        Ok(Projection {
-            program: Arc::clone(&self.program),
-            actions,
-            hashed,
-            id,
-        })
+        Ok(Projection { program: Arc::clone(&self.program), actions, hashed, id })
     }
 
     fn projection_id(&self, actions: &[Action]) -> ProjectionId {
         let mut digest = Sha256::new_with_prefix(b"shuqiao projection v1\0");
         digest.update(self.digest());
-        for (field, action) in self
-            .fields()
-            .iter()
-            .zip(actions)
-            .filter(|(field, _)| field.is_leaf())
-        {
+        for (field, action) in self.fields().iter().zip(actions).filter(|(field, _)| field.is_leaf()) {
             digest.update(field.pointer.as_bytes());
             digest.update(match action {
                 Action::Absent | Action::Partly => [0, 0],
@@ -178,19 +149,11 @@ impl RecordType {
 }
 
 /// Settles the action of a place and of all below it. `around` is what the nearest rule further out says.
-fn settle(
-    program: &Program,
-    given: &[Option<Action>],
-    node: NodeId,
-    around: Action,
-    actions: &mut [Action],
-) -> Action {
+fn settle(program: &Program, given: &[Option<Action>], node: NodeId, around: Action, actions: &mut [Action]) -> Action {
     let own = given.get(node).copied().flatten().unwrap_or(around);
     let mut children = Vec::new();
     match program.nodes.get(node).map(|node| &node.shape) {
-        Some(Shape::Object(object)) => {
-            children.extend(object.members.iter().map(|member| member.node))
-        }
+        Some(Shape::Object(object)) => children.extend(object.members.iter().map(|member| member.node)),
         Some(Shape::Array(array)) => children.push(array.items),
         _ => {}
     }
@@ -227,25 +190,14 @@ impl Projection {
     ///
     /// # Errors
     /// [`ProjectError::NotValid`] if it is not; then `out` is as it was.
-    pub fn apply(
-        &self,
-        payload: &[u8],
-        keys: &HashKeys,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ProjectError> {
+    pub fn apply(&self, payload: &[u8], keys: &HashKeys, out: &mut Vec<u8>) -> Result<(), ProjectError> {
         if self.is_identity() {
             out.extend_from_slice(payload);
             return Ok(());
         }
         let text = std::str::from_utf8(payload).map_err(|_| ProjectError::NotValid)?;
         let length_before = out.len();
-        let mut writer = Writer {
-            projection: self,
-            cursor: Cursor::new(text),
-            keys,
-            out,
-            masked: String::new(),
-        };
+        let mut writer = Writer { projection: self, cursor: Cursor::new(text), keys, out, masked: String::new() };
         let written = writer.record();
         if written.is_err() {
             out.truncate(length_before);
@@ -278,11 +230,7 @@ impl Writer<'_, '_> {
             action => self.value(root, action)?,
         }
         self.cursor.skip_space();
-        if self.cursor.at_end() {
-            Ok(())
-        } else {
-            Err(ProjectError::NotValid)
-        }
+        if self.cursor.at_end() { Ok(()) } else { Err(ProjectError::NotValid) }
     }
 
     fn value(&mut self, id: NodeId, action: Action) -> Result<(), ProjectError> {
@@ -291,10 +239,7 @@ impl Writer<'_, '_> {
             return Ok(());
         }
         let projection = self.projection;
-        match (
-            action,
-            projection.program.nodes.get(id).map(|node| &node.shape),
-        ) {
+        match (action, projection.program.nodes.get(id).map(|node| &node.shape)) {
             (Action::Clear, _) => self.copy(self.cursor.at),
             (Action::Masked(mask), _) => self.masked(mask),
             (Action::Hashed(number), _) => self.hashed(number),
@@ -307,8 +252,7 @@ impl Writer<'_, '_> {
     /// Copies the bytes from `start` to the end of the value that comes next.
     fn copy(&mut self, start: usize) -> Result<(), ProjectError> {
         self.cursor.skip_value()?;
-        self.out
-            .extend_from_slice(self.cursor.slice(start, self.cursor.at).as_bytes());
+        self.out.extend_from_slice(self.cursor.slice(start, self.cursor.at).as_bytes());
         Ok(())
     }
 
@@ -388,19 +332,14 @@ impl Writer<'_, '_> {
     }
 
     fn hashed(&mut self, number: usize) -> Result<(), ProjectError> {
-        let pointer = self
-            .projection
-            .hashed
-            .get(number)
-            .map_or("", String::as_str);
+        let pointer = self.projection.hashed.get(number).map_or("", String::as_str);
         let hash = if self.cursor.peek() == b'"' {
             let token = self.cursor.string()?;
             self.keys.hash(pointer, &self.cursor.decode(token))
         } else {
             let start = self.cursor.at;
             self.cursor.skip_value()?;
-            self.keys
-                .hash(pointer, self.cursor.slice(start, self.cursor.at))
+            self.keys.hash(pointer, self.cursor.slice(start, self.cursor.at))
         };
         self.out.push(b'"');
         self.out.extend_from_slice(&hash);

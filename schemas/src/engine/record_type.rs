@@ -49,15 +49,7 @@ impl FieldType {
     }
 
     pub(crate) fn from_keyword(keyword: &str) -> Option<FieldType> {
-        let all = [
-            Self::Object,
-            Self::Array,
-            Self::Text,
-            Self::Integer,
-            Self::Number,
-            Self::Boolean,
-            Self::Null,
-        ];
+        let all = [Self::Object, Self::Array, Self::Text, Self::Integer, Self::Number, Self::Boolean, Self::Null];
         all.into_iter().find(|one| one.keyword() == keyword)
     }
 }
@@ -152,12 +144,7 @@ pub struct Field {
 }
 
 impl Field {
-    pub(crate) fn new(
-        pointer: String,
-        field_type: FieldType,
-        nullable: bool,
-        required: bool,
-    ) -> Field {
+    pub(crate) fn new(pointer: String, field_type: FieldType, nullable: bool, required: bool) -> Field {
         Field {
             pointer,
             field_type,
@@ -239,64 +226,39 @@ impl RecordType {
     /// Every problem at once, each with a JSON Pointer into the schema.
     pub fn compile(schema: &[u8], tables: &CodeTables) -> Result<RecordType, SchemaError> {
         if schema.len() > profile::MAX_SCHEMA_BYTES {
-            return Err(SchemaError::one(
-                "",
-                Flaw::TooLarge(profile::MAX_SCHEMA_BYTES),
-            ));
+            return Err(SchemaError::one("", Flaw::TooLarge(profile::MAX_SCHEMA_BYTES)));
         }
-        let json = Json::parse(schema)
-            .map_err(|error| SchemaError::one("", Flaw::NotJson(error.to_string())))?;
+        let json = Json::parse(schema).map_err(|error| SchemaError::one("", Flaw::NotJson(error.to_string())))?;
         // The tables of identifiers are read now, so that checking a record never has to.
         identifier::prepare();
         let mut compiler = Compiler::new(&json, tables);
         compiler.run();
-        let name = json
-            .get("$id")
-            .and_then(Json::text)
-            .and_then(profile::record_type_name);
+        let name = json.get("$id").and_then(Json::text).and_then(profile::record_type_name);
         if name.is_none() {
             compiler.problem("/$id", Flaw::BadId);
         }
-        if json.get("$schema").is_some_and(|dialect| {
-            dialect.text() != Some("https://json-schema.org/draft/2020-12/schema")
-        }) {
-            compiler.problem(
-                "/$schema",
-                Flaw::Expected("\"https://json-schema.org/draft/2020-12/schema\""),
-            );
+        if json
+            .get("$schema")
+            .is_some_and(|dialect| dialect.text() != Some("https://json-schema.org/draft/2020-12/schema"))
+        {
+            compiler.problem("/$schema", Flaw::Expected("\"https://json-schema.org/draft/2020-12/schema\""));
         }
         SchemaError::unless_none(compiler.problems)?;
         let (program, fields): (Program, _) = (compiler.program, compiler.fields);
         let used = fields.iter().filter_map(|field| field.code_table.as_ref());
-        let tables = used
-            .filter_map(|name| Some((name.clone(), tables.get(name)?.clone())))
-            .collect();
+        let tables = used.filter_map(|name| Some((name.clone(), tables.get(name)?.clone()))).collect();
         let subject = program.subject.as_ref().map(|subject| match &subject.kind {
-            SubjectKind::Fixed(name) => SubjectOf::Fixed {
-                value: subject.value.pointer.clone(),
-                kind: name,
-            },
-            SubjectKind::Field { operand, .. } => SubjectOf::Typed {
-                value: subject.value.pointer.clone(),
-                kind_field: operand.pointer.clone(),
-            },
+            SubjectKind::Fixed(name) => SubjectOf::Fixed { value: subject.value.pointer.clone(), kind: name },
+            SubjectKind::Field { operand, .. } => {
+                SubjectOf::Typed { value: subject.value.pointer.clone(), kind_field: operand.pointer.clone() }
+            }
         });
         Ok(RecordType {
             name: name.unwrap_or_default(),
             digest: Sha256::digest(schema).into(),
             max_payload_bytes: profile::MAX_PAYLOAD_BYTES,
-            indexed: indexed_names(
-                program
-                    .indexed
-                    .iter()
-                    .map(|operand| operand.pointer.clone())
-                    .collect(),
-            ),
-            key: program
-                .key
-                .iter()
-                .map(|operand| operand.pointer.clone())
-                .collect(),
+            indexed: indexed_names(program.indexed.iter().map(|operand| operand.pointer.clone()).collect()),
+            key: program.key.iter().map(|operand| operand.pointer.clone()).collect(),
             subject,
             program: Arc::new(program),
             fields,
@@ -325,11 +287,7 @@ impl RecordType {
     ///
     /// # Errors
     /// Every violation, at most [`super::MAX_VIOLATIONS`] and one that says that there were more.
-    pub fn validate<'p>(
-        &self,
-        payload: &'p [u8],
-        scratch: &mut Scratch,
-    ) -> Result<Facts<'p>, Violations> {
+    pub fn validate<'p>(&self, payload: &'p [u8], scratch: &mut Scratch) -> Result<Facts<'p>, Violations> {
         validate::run(&self.program, self.max_payload_bytes, payload, scratch)
     }
 
@@ -369,17 +327,7 @@ fn indexed_names(pointers: Vec<String>) -> Vec<IndexedField> {
     let name = |pointer: &String| {
         let short = last(pointer);
         let unique = pointers.iter().filter(|other| last(other) == short).count() == 1;
-        if unique {
-            short
-        } else {
-            pointer.trim_start_matches('/').replace('/', ".")
-        }
+        if unique { short } else { pointer.trim_start_matches('/').replace('/', ".") }
     };
-    pointers
-        .iter()
-        .map(|pointer| IndexedField {
-            name: name(pointer),
-            pointer: pointer.clone(),
-        })
-        .collect()
+    pointers.iter().map(|pointer| IndexedField { name: name(pointer), pointer: pointer.clone() }).collect()
 }

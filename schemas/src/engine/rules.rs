@@ -22,8 +22,7 @@ impl<'p> Run<'_, 'p> {
                 continue;
             };
             for place in operand {
-                let mut violation =
-                    Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
+                let mut violation = Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
                 violation.name.clone_from(&rule.name);
                 self.push(violation)?;
             }
@@ -42,11 +41,7 @@ impl<'p> Run<'_, 'p> {
                 let broken = self.read(left)? != self.read(right)?;
                 broken.then(|| (vec![left], Rule::Equal, right.pointer.clone()))
             }
-            Test::Requires {
-                condition,
-                among,
-                then,
-            } => {
+            Test::Requires { condition, among, then } => {
                 let calls = match among {
                     None => self.present(condition),
                     Some(values) => {
@@ -57,41 +52,22 @@ impl<'p> Run<'_, 'p> {
                 if !calls || then.iter().all(|operand| self.present(operand)) {
                     return None;
                 }
-                let missing = then
-                    .iter()
-                    .filter(|operand| !self.present(operand))
-                    .collect();
+                let missing = then.iter().filter(|operand| !self.present(operand)).collect();
                 Some((missing, Rule::RequiredBy, condition.pointer.clone()))
             }
             Test::OneOfPresent { paths } => {
                 if paths.iter().any(|operand| self.present(operand)) {
                     return None;
                 }
-                let names: Vec<_> = paths
-                    .iter()
-                    .map(|operand| operand.pointer.as_str())
-                    .collect();
-                Some((
-                    paths.iter().take(1).collect(),
-                    Rule::OneOfPresent,
-                    names.join(", "),
-                ))
+                let names: Vec<_> = paths.iter().map(|operand| operand.pointer.as_str()).collect();
+                Some((paths.iter().take(1).collect(), Rule::OneOfPresent, names.join(", ")))
             }
-            Test::OrganisationCodeOf {
-                organisation_code,
-                uscc,
-            } => {
+            Test::OrganisationCodeOf { organisation_code, uscc } => {
                 let (code, whole) = (self.read(organisation_code)?, self.read(uscc)?);
                 let inner = whole.get(ORGANISATION_CODE_IN_USCC)?;
                 // GB 11714 prints a hyphen before the check character; machines leave it out.
                 let broken = !code.chars().filter(|&c| c != '-').eq(inner.chars());
-                broken.then(|| {
-                    (
-                        vec![organisation_code],
-                        Rule::OrganisationCodeOf,
-                        uscc.pointer.clone(),
-                    )
-                })
+                broken.then(|| (vec![organisation_code], Rule::OrganisationCodeOf, uscc.pointer.clone()))
             }
         }
     }

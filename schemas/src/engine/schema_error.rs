@@ -13,11 +13,7 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = if self.pointer.is_empty() {
-            "(root)"
-        } else {
-            &self.pointer
-        };
+        let place = if self.pointer.is_empty() { "(root)" } else { &self.pointer };
         write!(f, "{place}: {} ({})", self.flaw, self.flaw.code())
     }
 }
@@ -40,12 +36,7 @@ impl SchemaError {
     }
 
     pub(crate) fn one(pointer: &str, flaw: Flaw) -> SchemaError {
-        SchemaError {
-            problems: vec![Problem {
-                pointer: pointer.to_owned(),
-                flaw,
-            }],
-        }
+        SchemaError { problems: vec![Problem { pointer: pointer.to_owned(), flaw }] }
     }
 
     /// An error of these problems; fine if there are none. The same problem reached twice (through two references) is told once.
@@ -56,11 +47,7 @@ impl SchemaError {
                 distinct.push(problem);
             }
         }
-        if distinct.is_empty() {
-            Ok(())
-        } else {
-            Err(SchemaError { problems: distinct })
-        }
+        if distinct.is_empty() { Ok(()) } else { Err(SchemaError { problems: distinct }) }
     }
 }
 

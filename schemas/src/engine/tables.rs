@@ -97,9 +97,7 @@ impl CodeTables {
     ///
     /// # Errors
     /// Every problem of every table, its pointer prefixed with the table's name.
-    pub fn from_json<'a>(
-        documents: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<CodeTables, SchemaError> {
+    pub fn from_json<'a>(documents: impl IntoIterator<Item = &'a [u8]>) -> Result<CodeTables, SchemaError> {
         let mut tables = CodeTables::new();
         let mut problems = Vec::new();
         for document in documents {
@@ -116,12 +114,8 @@ impl CodeTables {
     /// # Errors
     /// Every problem of the table; then nothing is added.
     pub fn add_json(&mut self, document: &[u8]) -> Result<(), SchemaError> {
-        let json = Json::parse(document)
-            .map_err(|error| SchemaError::one("", Flaw::NotJson(error.to_string())))?;
-        let mut reader = Reader {
-            name: String::new(),
-            problems: Vec::new(),
-        };
+        let json = Json::parse(document).map_err(|error| SchemaError::one("", Flaw::NotJson(error.to_string())))?;
+        let mut reader = Reader { name: String::new(), problems: Vec::new() };
         let table = reader.table(&json);
         if self.tables.contains_key(&table.name) {
             reader.problem("/name", Flaw::DuplicateTable);
@@ -149,10 +143,7 @@ struct Reader {
 
 impl Reader {
     fn problem(&mut self, pointer: &str, flaw: Flaw) {
-        self.problems.push(Problem {
-            pointer: format!("{}{pointer}", self.name),
-            flaw,
-        });
+        self.problems.push(Problem { pointer: format!("{}{pointer}", self.name), flaw });
     }
 
     fn text(&mut self, json: &Json, member: &str, pointer: &str) -> String {
@@ -174,10 +165,7 @@ impl Reader {
         match json.members() {
             None => self.problem(pointer, Flaw::Expected("an object")),
             Some(found) => {
-                for (name, _) in found
-                    .iter()
-                    .filter(|(name, _)| !members.contains(&name.as_str()))
-                {
+                for (name, _) in found.iter().filter(|(name, _)| !members.contains(&name.as_str())) {
                     self.problem(pointer, Flaw::UnknownKeyword(name.clone()));
                 }
             }
@@ -192,20 +180,11 @@ impl Reader {
         }
         let title = json.get("title").unwrap_or(&Json::Null);
         self.known(title, "/title", &["en", "zh"]);
-        let (title_en, title_zh) = (
-            self.text(title, "en", "/title"),
-            self.text(title, "zh", "/title"),
-        );
+        let (title_en, title_zh) = (self.text(title, "en", "/title"), self.text(title, "zh", "/title"));
         let source = self.text(json, "source", "");
         let entries = json.get("codes").and_then(Json::array).unwrap_or_default();
         if entries.is_empty() || entries.len() > MAX_CODES {
-            self.problem(
-                "/codes",
-                Flaw::OutOfBounds {
-                    least: 1,
-                    most: MAX_CODES,
-                },
-            );
+            self.problem("/codes", Flaw::OutOfBounds { least: 1, most: MAX_CODES });
         }
         let mut seen = HashSet::new();
         let mut codes = Vec::with_capacity(entries.len());
@@ -213,72 +192,34 @@ impl Reader {
             let pointer = format!("/codes/{index}");
             let code = self.code(entry, &pointer);
             if !seen.insert(code.code.clone()) {
-                self.problem(
-                    &format!("{pointer}/code"),
-                    Flaw::DuplicateCode(code.code.clone()),
-                );
+                self.problem(&format!("{pointer}/code"), Flaw::DuplicateCode(code.code.clone()));
             }
             codes.push(code);
         }
         let set = TextSet::new(codes.iter().map(|code| code.code.as_str()));
-        CodeTable {
-            name: self.name.clone(),
-            title_en,
-            title_zh,
-            source,
-            codes,
-            set,
-        }
+        CodeTable { name: self.name.clone(), title_en, title_zh, source, codes, set }
     }
 
     fn code(&mut self, entry: &Json, pointer: &str) -> Code {
-        self.known(
-            entry,
-            pointer,
-            &["code", "en", "zh", "from", "to", "identifier"],
-        );
+        self.known(entry, pointer, &["code", "en", "zh", "from", "to", "identifier"]);
         let code = self.text(entry, "code", pointer);
         if code.len() > MAX_CODE_BYTES {
-            self.problem(
-                &format!("{pointer}/code"),
-                Flaw::OutOfBounds {
-                    least: 1,
-                    most: MAX_CODE_BYTES,
-                },
-            );
+            self.problem(&format!("{pointer}/code"), Flaw::OutOfBounds { least: 1, most: MAX_CODE_BYTES });
         }
-        let (from, to) = (
-            self.optional(entry, "from", pointer),
-            self.optional(entry, "to", pointer),
-        );
+        let (from, to) = (self.optional(entry, "from", pointer), self.optional(entry, "to", pointer));
         for (member, date) in [("from", &from), ("to", &to)] {
-            if date
-                .as_ref()
-                .is_some_and(|date| !super::dates::is_date(date.as_bytes()))
-            {
+            if date.as_ref().is_some_and(|date| !super::dates::is_date(date.as_bytes())) {
                 self.problem(&format!("{pointer}/{member}"), Flaw::Expected("a date"));
             }
         }
-        let identifier = self
-            .optional(entry, "identifier", pointer)
-            .and_then(|name| {
-                let kind = name.parse().ok();
-                if kind.is_none() {
-                    self.problem(
-                        &format!("{pointer}/identifier"),
-                        Flaw::UnknownIdentifier(name),
-                    );
-                }
-                kind
-            });
-        Code {
-            code,
-            en: self.text(entry, "en", pointer),
-            zh: self.text(entry, "zh", pointer),
-            from,
-            to,
-            identifier,
-        }
+        let identifier = self.optional(entry, "identifier", pointer).and_then(|name| {
+            let kind = name.parse().ok();
+            if kind.is_none() {
+                self.problem(&format!("{pointer}/identifier"), Flaw::UnknownIdentifier(name));
+            }
+            kind
+        });
+        Code { code, en: self.text(entry, "en", pointer), zh: self.text(entry, "zh", pointer), from, to, identifier }
     }
 }
 
@@ -290,11 +231,7 @@ mod tests {
 
     fn flaws(document: &str) -> Vec<String> {
         let error = CodeTables::from_json([document.as_bytes()]).unwrap_err();
-        error
-            .problems()
-            .iter()
-            .map(|problem| format!("{} {}", problem.pointer, problem.flaw.code()))
-            .collect()
+        error.problems().iter().map(|problem| format!("{} {}", problem.pointer, problem.flaw.code())).collect()
     }
 
     #[test]
@@ -313,10 +250,7 @@ mod tests {
 
     #[test]
     fn unknown_members_missing_texts_and_wrong_dates_are_all_told() {
-        let wrong = STATUS.replace(
-            r#""en":"Live""#,
-            r#""from":"2024-02-30","identifier":"nobody","colour":"red""#,
-        );
+        let wrong = STATUS.replace(r#""en":"Live""#, r#""from":"2024-02-30","identifier":"nobody","colour":"red""#);
         assert_eq!(
             flaws(&wrong),
             [

@@ -38,9 +38,7 @@ fn gb18030_width(character: char) -> usize {
     if code < 0x80 {
         return 1;
     }
-    let two = TWO_BYTES
-        .get(code / 64)
-        .is_some_and(|word| word >> (code % 64) & 1 == 1);
+    let two = TWO_BYTES.get(code / 64).is_some_and(|word| word >> (code % 64) & 1 == 1);
     if two { 2 } else { 4 }
 }
 
@@ -103,19 +101,13 @@ impl TextSet {
                 *slot = word;
             }
         }
-        TextSet {
-            short,
-            long: long.into_boxed_slice(),
-        }
+        TextSet { short, long: long.into_boxed_slice() }
     }
 
     #[inline]
     pub(crate) fn contains(&self, text: &str) -> bool {
         let Some(word) = pack(text) else {
-            return self
-                .long
-                .binary_search_by(|probe| (**probe).cmp(text))
-                .is_ok();
+            return self.long.binary_search_by(|probe| (**probe).cmp(text)).is_ok();
         };
         let mut place = spread(word, self.short.len());
         // At most half of the table is taken, so an empty place ends the search.
@@ -138,9 +130,7 @@ fn pack(text: &str) -> Option<u64> {
     if bytes.len() > 7 {
         return None;
     }
-    let body = bytes
-        .iter()
-        .fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+    let body = bytes.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
     Some(body << 8 | (bytes.len() as u64 + 1))
 }
 
@@ -157,13 +147,7 @@ mod tests {
 
     #[test]
     fn lengths_are_counted_in_code_points() {
-        for (text, count) in [
-            ("", 0),
-            ("abc", 3),
-            ("企业", 2),
-            ("𠮷a", 2),
-            ("e\u{301}", 2),
-        ] {
+        for (text, count) in [("", 0), ("abc", 3), ("企业", 2), ("𠮷a", 2), ("e\u{301}", 2)] {
             assert_eq!(characters(text), count);
             for limit in 0..6 {
                 assert_eq!(at_most(text, limit), count <= limit, "{text} {limit}");
@@ -175,22 +159,10 @@ mod tests {
     #[test]
     fn gb18030_lengths_are_those_of_the_encoder() {
         // 䶮 is outside GBK, · is inside, € has a GB18030 form of two bytes, 𠮷 is outside the basic plane.
-        for (text, bytes) in [
-            ("a", 1),
-            ("企", 2),
-            ("䶮", 2),
-            ("·", 2),
-            ("€", 2),
-            ("𠮷", 4),
-            ("é", 2),
-            ("ñ", 4),
-            ("\u{e5e5}", 4),
-        ] {
-            let theirs = if text == "\u{e5e5}" {
-                4
-            } else {
-                GB18030.encode(text).0.len()
-            };
+        for (text, bytes) in
+            [("a", 1), ("企", 2), ("䶮", 2), ("·", 2), ("€", 2), ("𠮷", 4), ("é", 2), ("ñ", 4), ("\u{e5e5}", 4)]
+        {
+            let theirs = if text == "\u{e5e5}" { 4 } else { GB18030.encode(text).0.len() };
             assert_eq!(gb18030_bytes(text), theirs, "{text}");
             assert_eq!(theirs, bytes, "{text}");
         }
@@ -203,24 +175,13 @@ mod tests {
 
     #[test]
     fn a_set_holds_its_members_and_nothing_near_them() {
-        let members: Vec<String> = (0..3000)
-            .map(|n| format!("{n}"))
-            .chain((0..50).map(|n| format!("long-member-{n}")))
-            .collect();
+        let members: Vec<String> =
+            (0..3000).map(|n| format!("{n}")).chain((0..50).map(|n| format!("long-member-{n}"))).collect();
         let set = TextSet::new(members.iter().map(String::as_str));
         for member in &members {
             assert!(set.contains(member));
         }
-        for stranger in [
-            "",
-            "0000",
-            "3000",
-            "-1",
-            "long-member-",
-            "long-member-50",
-            "\0",
-            "1\0",
-        ] {
+        for stranger in ["", "0000", "3000", "-1", "long-member-", "long-member-50", "\0", "1\0"] {
             assert!(!set.contains(stranger), "{stranger:?}");
         }
         assert!(TextSet::new(["", "a"]).contains(""));

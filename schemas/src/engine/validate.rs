@@ -9,8 +9,7 @@ use super::lexer::{Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
 use super::numbers::{self, Value};
 use super::profile::MAX_INDEXED;
 use super::program::{
-    ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape,
-    TextRules,
+    ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
 };
 use super::violation::{Detail, MAX_VIOLATIONS, Path, Rule, Violation, Violations};
 use super::{dates, text};
@@ -37,13 +36,7 @@ pub(crate) fn run<'p>(
     payload: &'p [u8],
     scratch: &mut Scratch,
 ) -> Result<Facts<'p>, Violations> {
-    let refuse = |rule, count| {
-        Err(Violations(vec![Violation::new(
-            String::new(),
-            rule,
-            Detail::Count(count),
-        )]))
-    };
+    let refuse = |rule, count| Err(Violations(vec![Violation::new(String::new(), rule, Detail::Count(count))]));
     if payload.len() > max_bytes {
         return refuse(Rule::PayloadTooLarge, max_bytes);
     }
@@ -53,13 +46,7 @@ pub(crate) fn run<'p>(
     };
     scratch.captured.clear();
     scratch.captured.resize(program.slots, Captured::Absent);
-    let mut run = Run {
-        program,
-        cursor: Cursor::new(text),
-        scratch,
-        violations: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut run = Run { program, cursor: Cursor::new(text), scratch, violations: Vec::new(), warnings: Vec::new() };
     match run.record() {
         Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
         _ => Err(Violations(run.violations)),
@@ -97,13 +84,7 @@ impl<'r, 'p> Run<'r, 'p> {
         for (place, operand) in indexed.iter_mut().zip(&self.program.indexed) {
             *place = self.captured(operand.slot);
         }
-        Facts {
-            key,
-            subject,
-            payload: self.cursor,
-            indexed,
-            warnings: self.warnings,
-        }
+        Facts { key, subject, payload: self.cursor, indexed, warnings: self.warnings }
     }
 
     #[inline]
@@ -113,12 +94,7 @@ impl<'r, 'p> Run<'r, 'p> {
 
     /// Tells a violation; the walk ends when there are too many.
     #[cold]
-    pub(super) fn violate(
-        &mut self,
-        pointer: String,
-        rule: Rule,
-        detail: Detail<'_>,
-    ) -> Result<(), Halt> {
+    pub(super) fn violate(&mut self, pointer: String, rule: Rule, detail: Detail<'_>) -> Result<(), Halt> {
         self.push(Violation::new(pointer, rule, detail))
     }
 
@@ -128,11 +104,7 @@ impl<'r, 'p> Run<'r, 'p> {
         if self.violations.len() < MAX_VIOLATIONS {
             return Ok(());
         }
-        self.violations.push(Violation::new(
-            String::new(),
-            Rule::TooManyViolations,
-            Detail::Count(MAX_VIOLATIONS),
-        ));
+        self.violations.push(Violation::new(String::new(), Rule::TooManyViolations, Detail::Count(MAX_VIOLATIONS)));
         Err(Halt::Told)
     }
 
@@ -159,15 +131,8 @@ impl<'r, 'p> Run<'r, 'p> {
             Err(Halt::Grammar(stop)) => return Err(self.tell(stop, path)),
             Err(Halt::Told) => return Err(Halt::Told),
         };
-        if let Some(place) = node
-            .slot
-            .and_then(|slot| self.scratch.captured.get_mut(slot))
-        {
-            *place = if self.violations.len() == told_before {
-                captured
-            } else {
-                Captured::Refused
-            };
+        if let Some(place) = node.slot.and_then(|slot| self.scratch.captured.get_mut(slot)) {
+            *place = if self.violations.len() == told_before { captured } else { Captured::Refused };
         }
         Ok(())
     }
@@ -193,17 +158,10 @@ impl<'r, 'p> Run<'r, 'p> {
             }
             (_, shape) => {
                 self.cursor.skip_value()?;
-                self.violate(
-                    path.pointer(),
-                    Rule::WrongType,
-                    Detail::Text(type_name(shape)),
-                )?;
+                self.violate(path.pointer(), Rule::WrongType, Detail::Text(type_name(shape)))?;
             }
         }
-        Ok(Captured::Raw {
-            start,
-            end: self.cursor.at,
-        })
+        Ok(Captured::Raw { start, end: self.cursor.at })
     }
 
     fn object(&mut self, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
@@ -243,11 +201,7 @@ impl<'r, 'p> Run<'r, 'p> {
         if rules.required & !seen != 0 {
             for (number, member) in rules.members.iter().enumerate() {
                 if rules.is_required(number) && seen >> number & 1 == 0 {
-                    self.violate(
-                        Path::Member(path, &member.name).pointer(),
-                        Rule::Required,
-                        Detail::None,
-                    )?;
+                    self.violate(Path::Member(path, &member.name).pointer(), Rule::Required, Detail::None)?;
                 }
             }
         }
@@ -260,11 +214,7 @@ impl<'r, 'p> Run<'r, 'p> {
         let mut again = self.cursor;
         again.at = start;
         let token = again.string()?;
-        self.violate(
-            path.unknown_member(&again.decode(token)),
-            Rule::UnknownProperty,
-            Detail::None,
-        )
+        self.violate(path.unknown_member(&again.decode(token)), Rule::UnknownProperty, Detail::None)
     }
 
     fn array(&mut self, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
@@ -287,29 +237,17 @@ impl<'r, 'p> Run<'r, 'p> {
             }
         }
         if count < rules.least {
-            self.violate(
-                path.pointer(),
-                Rule::TooFewItems,
-                Detail::Count(rules.least),
-            )?;
+            self.violate(path.pointer(), Rule::TooFewItems, Detail::Count(rules.least))?;
         }
         if count > rules.most {
-            self.violate(
-                path.pointer(),
-                Rule::TooManyItems,
-                Detail::Count(rules.most),
-            )?;
+            self.violate(path.pointer(), Rule::TooManyItems, Detail::Count(rules.most))?;
         }
         Ok(())
     }
 
     fn boolean(&mut self, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.literal(literal)?;
-        if allowed {
-            Ok(())
-        } else {
-            self.violate(path.pointer(), Rule::NotAllowed, Detail::None)
-        }
+        if allowed { Ok(()) } else { self.violate(path.pointer(), Rule::NotAllowed, Detail::None) }
     }
 
     fn exact_number(&mut self, path: &Path<'_>) -> Result<Option<Value>, Halt> {
@@ -330,24 +268,12 @@ impl<'r, 'p> Run<'r, 'p> {
             None => return Ok(()),
         };
         if let Some(least) = rules.least.filter(|&least| value < least) {
-            self.violate(
-                path.pointer(),
-                Rule::TooSmall,
-                Detail::Text(&least.to_string()),
-            )?;
+            self.violate(path.pointer(), Rule::TooSmall, Detail::Text(&least.to_string()))?;
         }
         if let Some(most) = rules.most.filter(|&most| value > most) {
-            self.violate(
-                path.pointer(),
-                Rule::TooGreat,
-                Detail::Text(&most.to_string()),
-            )?;
+            self.violate(path.pointer(), Rule::TooGreat, Detail::Text(&most.to_string()))?;
         }
-        if rules
-            .among
-            .as_ref()
-            .is_some_and(|among| !among.contains(&value))
-        {
+        if rules.among.as_ref().is_some_and(|among| !among.contains(&value)) {
             self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
         }
         Ok(())
@@ -364,24 +290,12 @@ impl<'r, 'p> Run<'r, 'p> {
             None => return Ok(()),
         };
         if let Some(least) = rules.least.filter(|&least| value < least) {
-            self.violate(
-                path.pointer(),
-                Rule::TooSmall,
-                Detail::Text(&least.to_string()),
-            )?;
+            self.violate(path.pointer(), Rule::TooSmall, Detail::Text(&least.to_string()))?;
         }
         if let Some(most) = rules.most.filter(|&most| value > most) {
-            self.violate(
-                path.pointer(),
-                Rule::TooGreat,
-                Detail::Text(&most.to_string()),
-            )?;
+            self.violate(path.pointer(), Rule::TooGreat, Detail::Text(&most.to_string()))?;
         }
-        if rules
-            .among
-            .as_ref()
-            .is_some_and(|among| !among.contains(&value))
-        {
+        if rules.among.as_ref().is_some_and(|among| !among.contains(&value)) {
             self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
         }
         Ok(())
@@ -396,12 +310,7 @@ impl<'r, 'p> Run<'r, 'p> {
     }
 
     #[cold]
-    fn escaped_text(
-        &mut self,
-        rules: &TextRules,
-        token: Text,
-        path: &Path<'_>,
-    ) -> Result<(), Halt> {
+    fn escaped_text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
         if token.lone_surrogate {
             self.violate(path.pointer(), Rule::LoneSurrogate, Detail::None)?;
         }
@@ -423,32 +332,17 @@ impl<'r, 'p> Run<'r, 'p> {
         if let Some(most) = rules.most.filter(|&most| !text::at_most(value, most)) {
             self.violate(path.pointer(), Rule::TooLong, Detail::Count(most))?;
         }
-        if let Some(most) = rules
-            .most_gb18030
-            .filter(|&most| !text::fits_gb18030(value, most))
-        {
+        if let Some(most) = rules.most_gb18030.filter(|&most| !text::fits_gb18030(value, most)) {
             self.violate(path.pointer(), Rule::TooManyBytes, Detail::Count(most))?;
         }
-        if let Some(pattern) = rules
-            .pattern
-            .as_ref()
-            .filter(|pattern| !pattern.regex.is_match(value))
-        {
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.regex.is_match(value)) {
             self.violate(path.pointer(), Rule::Pattern, Detail::Text(&pattern.source))?;
         }
-        if rules
-            .among
-            .as_ref()
-            .is_some_and(|choice| !choice.set.contains(value))
-        {
+        if rules.among.as_ref().is_some_and(|choice| !choice.set.contains(value)) {
             self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
         }
         if let Some(table) = rules.table.as_ref().filter(|table| !table.contains(value)) {
-            self.violate(
-                path.pointer(),
-                Rule::UnknownCode,
-                Detail::Text(table.name()),
-            )?;
+            self.violate(path.pointer(), Rule::UnknownCode, Detail::Text(table.name()))?;
         }
         if let Some(rule) = broken_form(rules.form, value) {
             let digits;
@@ -468,21 +362,12 @@ impl<'r, 'p> Run<'r, 'p> {
     }
 
     /// Checks an identifier; suspicion is a warning, a fault a violation.
-    pub(super) fn identifier(
-        &mut self,
-        kind: identifier::Kind,
-        value: &str,
-        path: &Path<'_>,
-    ) -> Result<(), Halt> {
+    pub(super) fn identifier(&mut self, kind: identifier::Kind, value: &str, path: &Path<'_>) -> Result<(), Halt> {
         match identifier::check_exact(kind, value.as_bytes()) {
             Ok(None) => Ok(()),
             Ok(Some(reason)) => {
                 if self.warnings.len() < MAX_VIOLATIONS {
-                    self.warnings.push(Violation::new(
-                        path.pointer(),
-                        Rule::IdentifierWarning,
-                        Detail::Reason(reason),
-                    ));
+                    self.warnings.push(Violation::new(path.pointer(), Rule::IdentifierWarning, Detail::Reason(reason)));
                 }
                 Ok(())
             }
@@ -497,9 +382,7 @@ fn broken_form(form: Form, value: &str) -> Option<Rule> {
     match form {
         Form::Free => None,
         Form::Date { long_term: true } if value == dates::LONG_TERM => None,
-        Form::Date { long_term: true } if dates::is_placeholder(bytes) => {
-            Some(Rule::PlaceholderDate)
-        }
+        Form::Date { long_term: true } if dates::is_placeholder(bytes) => Some(Rule::PlaceholderDate),
         Form::Date { .. } => (!dates::is_date(bytes)).then_some(Rule::Date),
         Form::DateTime => (!dates::is_date_time(bytes)).then_some(Rule::DateTime),
         Form::Decimal(decimal) => (!decimal.accepts(bytes)).then_some(Rule::Decimal),

@@ -140,27 +140,15 @@ impl Violation {
         let (en, zh) = rule.texts();
         let (message_en, message_zh) = match detail {
             Detail::None => (en.to_owned(), zh.to_owned()),
-            Detail::Count(count) => (
-                en.replace("{}", &count.to_string()),
-                zh.replace("{}", &count.to_string()),
-            ),
+            Detail::Count(count) => (en.replace("{}", &count.to_string()), zh.replace("{}", &count.to_string())),
             Detail::Text(text) => (en.replace("{}", text), zh.replace("{}", text)),
-            Detail::Reason(reason) => (
-                reason.message_en().to_owned(),
-                reason.message_zh().to_owned(),
-            ),
+            Detail::Reason(reason) => (reason.message_en().to_owned(), reason.message_zh().to_owned()),
         };
         let name = match detail {
             Detail::Reason(reason) => Some(reason.code().to_owned()),
             _ => None,
         };
-        Violation {
-            path,
-            rule,
-            message_en,
-            message_zh,
-            name,
-        }
+        Violation { path, rule, message_en, message_zh, name }
     }
 }
 
@@ -169,11 +157,7 @@ impl std::fmt::Display for Violation {
         write!(
             f,
             "{}: {} ({})",
-            if self.path.is_empty() {
-                "(record)"
-            } else {
-                &self.path
-            },
+            if self.path.is_empty() { "(record)" } else { &self.path },
             self.message_en,
             self.rule.code()
         )
@@ -256,15 +240,10 @@ mod tests {
 
     #[test]
     fn codes_are_distinct_and_upper_snake_case_and_both_texts_take_the_same_detail() {
-        let codes: std::collections::HashSet<_> =
-            Rule::ALL.iter().map(|rule| rule.code()).collect();
+        let codes: std::collections::HashSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
         assert_eq!(codes.len(), Rule::ALL.len());
         for rule in Rule::ALL {
-            assert!(
-                rule.code()
-                    .bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-            );
+            assert!(rule.code().bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'));
             let (en, zh) = rule.texts();
             assert_eq!(en.contains("{}"), zh.contains("{}"), "{rule:?}");
         }

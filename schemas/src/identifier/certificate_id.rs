@@ -38,18 +38,10 @@ impl CertificateId {
     ///
     /// # Errors
     /// A part that is wrong, or one that deviates from the standard: we read deviations, we do not write them.
-    pub fn compose(
-        type_code: &str,
-        issuer: &str,
-        serial: &str,
-        version: u16,
-    ) -> Result<Self, Reason> {
+    pub fn compose(type_code: &str, issuer: &str, serial: &str, version: u16) -> Result<Self, Reason> {
         let mut check = Mod37::new(0);
         let version = format!("{version:03}");
-        for b in [type_code, issuer, serial, &version]
-            .into_iter()
-            .flat_map(str::bytes)
-        {
+        for b in [type_code, issuer, serial, &version].into_iter().flat_map(str::bytes) {
             check.feed(b).ok_or(Reason::WrongCharacter)?;
         }
         let check = char::from(check.check());
@@ -92,17 +84,11 @@ impl CertificateId {
 
     /// Every deviation from the standard, gravest first. A check on bytes tells only the first.
     pub fn deviations(&self) -> impl Iterator<Item = Reason> {
-        deviations(self.0.as_bytes())
-            .unwrap_or_default()
-            .into_iter()
-            .flatten()
+        deviations(self.0.as_bytes()).unwrap_or_default().into_iter().flatten()
     }
 
     fn part(&self, index: usize) -> &str {
-        self.0
-            .strip_prefix(CERTIFICATE_ROOT)
-            .and_then(|rest| rest.split('.').nth(index + 1))
-            .unwrap_or_default()
+        self.0.strip_prefix(CERTIFICATE_ROOT).and_then(|rest| rest.split('.').nth(index + 1)).unwrap_or_default()
     }
 }
 
@@ -118,9 +104,7 @@ fn deviations(bytes: &[u8]) -> Result<[Option<Reason>; 4], Reason> {
     if bytes.len() > BYTES_MAX {
         return Err(Reason::WrongLength);
     }
-    let rest = bytes
-        .strip_prefix(CERTIFICATE_ROOT.as_bytes())
-        .and_then(|rest| rest.strip_prefix(b"."));
+    let rest = bytes.strip_prefix(CERTIFICATE_ROOT.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
     let mut parts = rest.ok_or(Reason::WrongRoot)?.split(|&b| b == b'.');
     let mut part = || parts.next().ok_or(Reason::WrongStructure);
     let (type_code, issuer, serial, version, check) = (part()?, part()?, part()?, part()?, part()?);
@@ -139,10 +123,7 @@ fn deviations(bytes: &[u8]) -> Result<[Option<Reason>; 4], Reason> {
     let computed = |letter_shift| {
         let mut sum = Mod37::new(letter_shift);
         let checked = [type_code, issuer, serial, version].into_iter().flatten();
-        checked
-            .filter(|b| **b != b'_')
-            .try_for_each(|&b| sum.feed(b))
-            .map(|()| sum.check())
+        checked.filter(|b| **b != b'_').try_for_each(|&b| sum.feed(b)).map(|()| sum.check())
     };
     let dialect = if computed(0) == Some(check) {
         false
@@ -164,13 +145,9 @@ fn type_of(type_code: &[u8]) -> Result<bool, Reason> {
     match type_code.len() {
         21 => {
             uscc::exact(&type_code[..18]).map_err(|_| Reason::EmbeddedCodeInvalid)?;
-            number(&type_code[18..])
-                .map(|_| false)
-                .ok_or(Reason::WrongStructure)
+            number(&type_code[18..]).map(|_| false).ok_or(Reason::WrongStructure)
         }
-        6 => number(type_code)
-            .map(|_| true)
-            .ok_or(Reason::WrongStructure),
+        6 => number(type_code).map(|_| true).ok_or(Reason::WrongStructure),
         _ => Err(Reason::WrongStructure),
     }
 }
@@ -178,16 +155,10 @@ fn type_of(type_code: &[u8]) -> Result<bool, Reason> {
 /// Whether the issuer is a region.
 fn issuer_of(issuer: &[u8]) -> Result<bool, Reason> {
     match issuer.len() {
-        18 => uscc::exact(issuer)
-            .map(|_| false)
-            .map_err(|_| Reason::EmbeddedCodeInvalid),
+        18 => uscc::exact(issuer).map(|_| false).map_err(|_| Reason::EmbeddedCodeInvalid),
         6 => {
             let region = number(issuer).ok_or(Reason::WrongStructure)?;
-            if region::is_known(region) {
-                Ok(true)
-            } else {
-                Err(Reason::EmbeddedCodeInvalid)
-            }
+            if region::is_known(region) { Ok(true) } else { Err(Reason::EmbeddedCodeInvalid) }
         }
         _ => Err(Reason::WrongStructure),
     }
@@ -199,9 +170,5 @@ fn serial_of(serial: &[u8]) -> Result<bool, Reason> {
         return Err(Reason::WrongStructure);
     }
     let allowed = |b: &u8| *b == b'_' || VALUE_36[usize::from(*b)] != super::checksum::NONE;
-    if serial.iter().all(allowed) {
-        Ok(serial.contains(&b'_'))
-    } else {
-        Err(Reason::WrongCharacter)
-    }
+    if serial.iter().all(allowed) { Ok(serial.contains(&b'_')) } else { Err(Reason::WrongCharacter) }
 }

@@ -37,9 +37,7 @@ const fn values(alphabet: &[u8]) -> [u8; 256] {
 }
 
 /// Weights of GB 32100: 3^(i-1) mod 31.
-const WEIGHTS_31: [u32; 17] = [
-    1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28,
-];
+const WEIGHTS_31: [u32; 17] = [1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28];
 
 /// Check character of the first 17 characters of a credit code, or `None` if one is outside the alphabet.
 #[inline]
@@ -102,10 +100,7 @@ pub(super) struct Mod37 {
 
 impl Mod37 {
     pub(super) fn new(letter_shift: u32) -> Self {
-        Mod37 {
-            p: 36,
-            letter_shift,
-        }
+        Mod37 { p: 36, letter_shift }
     }
 
     /// Adds one character; `None` if it is outside the alphabet.

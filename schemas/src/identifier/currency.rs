@@ -80,10 +80,7 @@ impl Currency {
     /// Wrong length or characters, or `RMB`.
     pub fn parse(text: &str) -> Result<Self, Reason> {
         exact(text.as_bytes())?;
-        text.as_bytes()
-            .try_into()
-            .map(Currency)
-            .map_err(|_| Reason::WrongLength)
+        text.as_bytes().try_into().map(Currency).map_err(|_| Reason::WrongLength)
     }
 
     /// The value as it was written.
@@ -107,9 +104,7 @@ impl Currency {
 }
 
 fn entry(code: &[u8; 3]) -> Option<(&'static [u8; 3], &'static [u8; 3])> {
-    TABLE
-        .into_iter()
-        .find(|(alpha, numeric)| *alpha == code || *numeric == code)
+    TABLE.into_iter().find(|(alpha, numeric)| *alpha == code || *numeric == code)
 }
 
 pub(super) fn exact(bytes: &[u8]) -> Exact {

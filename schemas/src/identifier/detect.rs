@@ -11,8 +11,7 @@ use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise}
 use super::reason::{Reason, Severity};
 use super::verdict::{self, Verdict, check_normal};
 use super::{
-    certificate_id, foreigner_id, organisation_code, region, registration_number, resident_id,
-    tax_number, uscc,
+    certificate_id, foreigner_id, organisation_code, region, registration_number, resident_id, tax_number, uscc,
 };
 
 /// Finds out what `input` is, and judges it as that.
@@ -37,12 +36,7 @@ pub fn detect(input: &str) -> Verdict<'_> {
     } else {
         // The hyphen before the last of nine characters is how organisation codes are written, and nothing else is.
         let hyphened = changes.contains(Changes::HYPHENS)
-            && input
-                .trim_end()
-                .chars()
-                .rev()
-                .nth(1)
-                .is_some_and(|c| !c.is_ascii_alphanumeric());
+            && input.trim_end().chars().rev().nth(1).is_some_and(|c| !c.is_ascii_alphanumeric());
         kind_of(normal.as_bytes(), hyphened)
     };
     match found {
@@ -51,11 +45,7 @@ pub fn detect(input: &str) -> Verdict<'_> {
         Found::Likelier(kind) => {
             let verdict = check_normal(kind, normal, changes);
             if verdict.severity == Severity::Ok {
-                Verdict {
-                    severity: Severity::Warning,
-                    reason: Some(Reason::AmbiguousKind),
-                    ..verdict
-                }
+                Verdict { severity: Severity::Warning, reason: Some(Reason::AmbiguousKind), ..verdict }
             } else {
                 verdict
             }
@@ -86,8 +76,8 @@ fn kind_of(code: &[u8], hyphened: bool) -> Found {
 
 /// An organisation code, or a passport (E, G, D, S, P, H … and digits), or anything of nine characters.
 fn nine(code: &[u8], hyphened: bool) -> Found {
-    let passport = matches!(code[0], b'D' | b'E' | b'G' | b'H' | b'P' | b'S')
-        && code[2..].iter().all(u8::is_ascii_digit);
+    let passport =
+        matches!(code[0], b'D' | b'E' | b'G' | b'H' | b'P' | b'S') && code[2..].iter().all(u8::is_ascii_digit);
     match organisation_code::exact(code) {
         _ if hyphened => Found::One(Kind::OrganisationCode),
         Err(Reason::SelfDefinedZone) => Found::One(Kind::OrganisationCode),
@@ -109,7 +99,8 @@ fn fifteen(code: &[u8]) -> Found {
         };
     }
     let registration = registration_number::exact(code).is_ok();
-    let resident = region_known && resident_id::upgrade(code).is_ok();
+    // People are registered in counties; a number from a province or prefecture is an enterprise's.
+    let resident = region_known && &code[4..6] != b"00" && resident_id::upgrade(code).is_ok();
     match (registration, tax, resident) {
         (true, false, false) => Found::One(Kind::RegistrationNumber),
         (true, _, _) => Found::Likelier(Kind::RegistrationNumber),
@@ -149,9 +140,7 @@ fn eighteen(code: &[u8]) -> Found {
         Ok(Some(_)) | Err(Reason::LegacySuspect) => Found::One(Kind::Uscc),
         // Wrong as everything. Whose error is it? A birthday or a right check after a known region speaks for a person.
         Err(_)
-            if resident_region
-                && (resident_id::is_date(&code[6..14])
-                    || resident == Err(Reason::ImpossibleDate)) =>
+            if resident_region && (resident_id::is_date(&code[6..14]) || resident == Err(Reason::ImpossibleDate)) =>
         {
             Found::One(Kind::ResidentId)
         }

@@ -59,17 +59,13 @@ pub fn evidence(kind: Kind, number: &str) -> Result<Evidence, Reason> {
         Kind::OrganisationCode => OrganisationCode::parse(number).map(Evidence::OrganisationCode),
         Kind::TaxNumber => Ok(match TaxNumber::parse(number)?.form()? {
             TaxNumberForm::UnifiedCode(code) => Evidence::Code(code),
-            TaxNumberForm::RegionAndOrganisation {
-                organisation_code, ..
-            } => Evidence::OrganisationCode(organisation_code),
+            TaxNumberForm::RegionAndOrganisation { organisation_code, .. } => {
+                Evidence::OrganisationCode(organisation_code)
+            }
             TaxNumberForm::Household(_) => Evidence::PersonOnly,
         }),
-        Kind::RegistrationNumber => {
-            check_exact(kind, number.as_bytes()).map(|_| Evidence::CrossReferenceOnly)
-        }
-        Kind::ResidentId | Kind::ForeignerId => {
-            check_exact(kind, number.as_bytes()).map(|_| Evidence::PersonOnly)
-        }
+        Kind::RegistrationNumber => check_exact(kind, number.as_bytes()).map(|_| Evidence::CrossReferenceOnly),
+        Kind::ResidentId | Kind::ForeignerId => check_exact(kind, number.as_bytes()).map(|_| Evidence::PersonOnly),
         _ => Err(Reason::NoKindFits),
     }
 }
@@ -84,10 +80,6 @@ impl Evidence {
             Evidence::OrganisationCode(organisation) => *organisation,
             Evidence::CrossReferenceOnly | Evidence::PersonOnly => return Agreement::Silent,
         };
-        if organisation == code.organisation_code() {
-            Agreement::SameOrganisation
-        } else {
-            Agreement::Contradicts
-        }
+        if organisation == code.organisation_code() { Agreement::SameOrganisation } else { Agreement::Contradicts }
     }
 }

@@ -26,14 +26,8 @@ impl ForeignerId {
     /// The reason for which it is no such number.
     pub fn parse(text: &str) -> Result<Self, Reason> {
         exact(text.as_bytes())?;
-        let mut id = ForeignerId {
-            text: [0; 18],
-            len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)?,
-        };
-        id.text
-            .get_mut(..text.len())
-            .ok_or(Reason::WrongLength)?
-            .copy_from_slice(text.as_bytes());
+        let mut id = ForeignerId { text: [0; 18], len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)? };
+        id.text.get_mut(..text.len()).ok_or(Reason::WrongLength)?.copy_from_slice(text.as_bytes());
         Ok(id)
     }
 
@@ -41,10 +35,7 @@ impl ForeignerId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Made by a check that admits ASCII only.
-        self.text
-            .get(..usize::from(self.len))
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+        self.text.get(..usize::from(self.len)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     /// Nationality: three digits on cards since 2023, three letters on older ones.
@@ -95,9 +86,7 @@ fn old_form(bytes: &[u8]) -> Exact {
     if !in_century(b"19") && !in_century(b"20") {
         return Err(Reason::ImpossibleDate);
     }
-    if number(&digits[..4]).is_none_or(|place| !region::is_known(place * 100))
-        && !region::is_province(&digits[..2])
-    {
+    if number(&digits[..4]).is_none_or(|place| !region::is_known(place * 100)) && !region::is_province(&digits[..2]) {
         return Ok(Some(Reason::UnknownRegion));
     }
     Ok(Some(Reason::CheckNotVerified))

@@ -16,9 +16,7 @@ pub struct Industry {
 super::text::text_traits!(Industry, debug: shown);
 
 /// The last division of each section, A to T.
-const LAST_DIVISIONS: [u32; 20] = [
-    5, 12, 43, 46, 50, 52, 60, 62, 65, 69, 70, 72, 75, 79, 82, 83, 85, 90, 96, 97,
-];
+const LAST_DIVISIONS: [u32; 20] = [5, 12, 43, 46, 50, 52, 60, 62, 65, 69, 70, 72, 75, 79, 82, 83, 85, 90, 96, 97];
 
 impl Industry {
     /// Takes `text` exactly as it is.
@@ -27,14 +25,8 @@ impl Industry {
     /// Wrong length or characters, or a section that does not hold the division.
     pub fn parse(text: &str) -> Result<Self, Reason> {
         exact(text.as_bytes())?;
-        let mut code = Industry {
-            text: [0; 5],
-            len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)?,
-        };
-        code.text
-            .get_mut(..text.len())
-            .ok_or(Reason::WrongLength)?
-            .copy_from_slice(text.as_bytes());
+        let mut code = Industry { text: [0; 5], len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)? };
+        code.text.get_mut(..text.len()).ok_or(Reason::WrongLength)?.copy_from_slice(text.as_bytes());
         Ok(code)
     }
 
@@ -42,10 +34,7 @@ impl Industry {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Made by a check that admits ASCII only.
-        self.text
-            .get(..usize::from(self.len))
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+        self.text.get(..usize::from(self.len)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     /// The section letter: written, or that of the division; `None` for a division outside the standard.
@@ -62,11 +51,7 @@ fn section_of(division: u32) -> Option<u8> {
     if division == 0 {
         return None;
     }
-    b"ABCDEFGHIJKLMNOPQRST"
-        .iter()
-        .zip(LAST_DIVISIONS)
-        .find(|(_, last)| division <= *last)
-        .map(|(letter, _)| *letter)
+    b"ABCDEFGHIJKLMNOPQRST".iter().zip(LAST_DIVISIONS).find(|(_, last)| division <= *last).map(|(letter, _)| *letter)
 }
 
 pub(super) fn exact(bytes: &[u8]) -> Exact {

@@ -77,10 +77,7 @@ impl Kind {
     /// A taxpayer number is among them: a household's is its owner's resident id.
     #[must_use]
     pub const fn is_personal(self) -> bool {
-        matches!(
-            self,
-            Kind::ResidentId | Kind::ForeignerId | Kind::TaxNumber | Kind::Unknown
-        )
+        matches!(self, Kind::ResidentId | Kind::ForeignerId | Kind::TaxNumber | Kind::Unknown)
     }
 }
 
@@ -99,10 +96,6 @@ impl FromStr for Kind {
     type Err = UnknownKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
-        Kind::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.name() == name)
-            .ok_or(UnknownKind)
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(UnknownKind)
     }
 }

@@ -73,10 +73,7 @@ impl Changes {
 
     /// The stable snake_case names of the changes, in a fixed order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Changes::NAMES
-            .into_iter()
-            .filter(move |(change, _)| self.contains(*change))
-            .map(|(_, name)| name)
+        Changes::NAMES.into_iter().filter(move |(change, _)| self.contains(*change)).map(|(_, name)| name)
     }
 }
 
@@ -98,9 +95,7 @@ impl fmt::Display for Changes {
 /// An input of more than [`INPUT_BYTES_MAX`] bytes is handed back as it is.
 #[must_use]
 pub fn normalise(input: &str) -> (Cow<'_, str>, Changes) {
-    let plain = |b: u8| {
-        b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'.' | b'/' | b'+' | b'_')
-    };
+    let plain = |b: u8| b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'.' | b'/' | b'+' | b'_');
     if input.len() > INPUT_BYTES_MAX || input.bytes().all(plain) {
         return (Cow::Borrowed(input), Changes::NONE);
     }
@@ -114,11 +109,7 @@ pub fn normalise(input: &str) -> (Cow<'_, str>, Changes) {
                 note(Changes::INVISIBLE);
             } else if c.is_whitespace() {
                 // A space at the end is trimmed, one followed by more is an inner space: we know when the next character comes.
-                if out.is_empty() {
-                    note(Changes::TRIMMED)
-                } else {
-                    space_waits = true
-                }
+                if out.is_empty() { note(Changes::TRIMMED) } else { space_waits = true }
             } else if is_hyphen(c) {
                 note(Changes::HYPHENS);
             } else if is_apostrophe(c) && out.is_empty() {
@@ -133,11 +124,7 @@ pub fn normalise(input: &str) -> (Cow<'_, str>, Changes) {
                 out.push(c.to_ascii_uppercase());
             }
         };
-        if original.is_ascii()
-            || is_invisible(original)
-            || is_hyphen(original)
-            || is_apostrophe(original)
-        {
+        if original.is_ascii() || is_invisible(original) || is_hyphen(original) || is_apostrophe(original) {
             keep(original);
         } else if let Some((folded, len)) = fold(original) {
             folded.iter().take(len).for_each(|&b| keep(char::from(b)));
@@ -151,11 +138,7 @@ pub fn normalise(input: &str) -> (Cow<'_, str>, Changes) {
     if space_waits {
         note(Changes::TRIMMED);
     }
-    if changes.is_empty() {
-        (Cow::Borrowed(input), changes)
-    } else {
-        (Cow::Owned(out), changes)
-    }
+    if changes.is_empty() { (Cow::Borrowed(input), changes) } else { (Cow::Owned(out), changes) }
 }
 
 /// The compatibility decomposition of `c` if all of it is ASCII. The longest such decomposition in Unicode is shorter than 8.
@@ -178,11 +161,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 fn is_hyphen(c: char) -> bool {
-    matches!(
-        c,
-        '-' | '\u{2010}'
-            ..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}'
-    )
+    matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}')
 }
 
 fn is_apostrophe(c: char) -> bool {

@@ -24,10 +24,7 @@ impl OrganisationCode {
     /// # Errors
     /// Wrong length or characters, or a body in the self-defined zone.
     pub fn from_body(body: &str) -> Result<Self, Reason> {
-        let body: &[u8; 8] = body
-            .as_bytes()
-            .try_into()
-            .map_err(|_| Reason::WrongLength)?;
+        let body: &[u8; 8] = body.as_bytes().try_into().map_err(|_| Reason::WrongLength)?;
         if is_self_defined(body) {
             return Err(Reason::SelfDefinedZone);
         }

@@ -42,10 +42,7 @@ impl Region {
     pub fn parse(text: &str) -> Result<Self, Reason> {
         exact(text.as_bytes())?;
         let mut digits = [0; 12];
-        digits
-            .get_mut(..text.len())
-            .ok_or(Reason::WrongLength)?
-            .copy_from_slice(text.as_bytes());
+        digits.get_mut(..text.len()).ok_or(Reason::WrongLength)?.copy_from_slice(text.as_bytes());
         let len = u8::try_from(text.len()).map_err(|_| Reason::WrongLength)?;
         Ok(Region { digits, len })
     }
@@ -54,10 +51,7 @@ impl Region {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Made by a check that admits digits only.
-        self.digits
-            .get(..usize::from(self.len))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .unwrap_or_default()
+        self.digits.get(..usize::from(self.len)).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
     }
 
     /// The table's entry for the county or above, if it has one.
@@ -65,10 +59,7 @@ impl Region {
     pub fn entry(&self) -> Option<&'static RegionEntry> {
         let county = self.as_str().get(..6)?;
         let entries = region_entries();
-        entries
-            .binary_search_by(|entry| (*entry.code).cmp(county))
-            .ok()
-            .map(|i| &entries[i])
+        entries.binary_search_by(|entry| (*entry.code).cmp(county)).ok().map(|i| &entries[i])
     }
 }
 
@@ -129,14 +120,8 @@ struct CodeSet {
 
 impl CodeSet {
     fn new<'a>(codes: impl Iterator<Item = &'a str>) -> Self {
-        let mut set = CodeSet {
-            prefecture: Box::new([0; 10_000]),
-            counties: vec![0],
-        };
-        for code in codes
-            .filter(|code| code.len() == 6)
-            .filter_map(|code| number(code.as_bytes()))
-        {
+        let mut set = CodeSet { prefecture: Box::new([0; 10_000]), counties: vec![0] };
+        for code in codes.filter(|code| code.len() == 6).filter_map(|code| number(code.as_bytes())) {
             let slot = &mut set.prefecture[(code / 100) as usize];
             if *slot == 0 {
                 // At most 10,000 prefectures exist, so the count fits.
@@ -150,10 +135,7 @@ impl CodeSet {
 
     #[inline]
     fn has(&self, code: u32) -> bool {
-        let map = self
-            .prefecture
-            .get((code / 100) as usize)
-            .map_or(0, |&slot| self.counties[usize::from(slot)]);
+        let map = self.prefecture.get((code / 100) as usize).map_or(0, |&slot| self.counties[usize::from(slot)]);
         map & (1 << (code % 100)) != 0
     }
 }
@@ -164,20 +146,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         codes: Vec<RegionEntry>,
     }
     // The file is part of this crate and a test reads it; were it broken, every region would be unknown, which is a warning.
-    let mut entries = serde_json::from_str::<File>(TABLE_JSON)
-        .map(|file| file.codes)
-        .unwrap_or_default();
+    let mut entries = serde_json::from_str::<File>(TABLE_JSON).map(|file| file.codes).unwrap_or_default();
     entries.sort_by(|a, b| a.code.cmp(&b.code));
     let known = CodeSet::new(entries.iter().map(|entry| &*entry.code));
-    let current = CodeSet::new(
-        entries
-            .iter()
-            .filter(|entry| entry.to.is_none())
-            .map(|entry| &*entry.code),
-    );
-    Table {
-        entries,
-        known,
-        current,
-    }
+    let current = CodeSet::new(entries.iter().filter(|entry| entry.to.is_none()).map(|entry| &*entry.code));
+    Table { entries, known, current }
 });

@@ -33,10 +33,7 @@ impl RegistrationNumber {
     /// # Errors
     /// Wrong length or characters.
     pub fn from_body(body: &str) -> Result<Self, Reason> {
-        let body: &[u8; 14] = body
-            .as_bytes()
-            .try_into()
-            .map_err(|_| Reason::WrongLength)?;
+        let body: &[u8; 14] = body.as_bytes().try_into().map_err(|_| Reason::WrongLength)?;
         let check = checksum::mod_11_10(body).ok_or(Reason::WrongCharacter)?;
         let mut code = [check; 15];
         code[..14].copy_from_slice(body);

@@ -42,10 +42,7 @@ impl ResidentId {
     /// # Errors
     /// Wrong length or characters, or an impossible date.
     pub fn from_body(body: &str) -> Result<Self, Reason> {
-        let body: &[u8; 17] = body
-            .as_bytes()
-            .try_into()
-            .map_err(|_| Reason::WrongLength)?;
+        let body: &[u8; 17] = body.as_bytes().try_into().map_err(|_| Reason::WrongLength)?;
         let check = checksum::mod_11_2(body).ok_or(Reason::WrongCharacter)?;
         let mut code = [check; 18];
         code[..17].copy_from_slice(body);
@@ -66,11 +63,7 @@ impl ResidentId {
     /// As `parse`, or [`Reason::DateInFuture`].
     pub fn parse_at(text: &str, today: Date) -> Result<Self, Reason> {
         let id = Self::parse(text)?;
-        if id.birth() > today {
-            Err(Reason::DateInFuture)
-        } else {
-            Ok(id)
-        }
+        if id.birth() > today { Err(Reason::DateInFuture) } else { Ok(id) }
     }
 
     /// The region that issued the number.
@@ -89,11 +82,7 @@ impl ResidentId {
     /// Sex, by the parity of the sequence number.
     #[must_use]
     pub fn sex(&self) -> Sex {
-        if self.0[16] % 2 == 1 {
-            Sex::Male
-        } else {
-            Sex::Female
-        }
+        if self.0[16] % 2 == 1 { Sex::Male } else { Sex::Female }
     }
 }
 
@@ -131,22 +120,16 @@ pub(super) fn upgrade(bytes: &[u8]) -> Result<([u8; 18], Reason), Reason> {
     let mut code = [check; 18];
     code[..17].copy_from_slice(&body);
     // Sequence numbers 996 to 999 were kept for people of a hundred years, whose century was 18.
-    let century = if &fifteen[12..] >= b"996".as_slice() {
-        Reason::CenturyUncertain
-    } else {
-        Reason::UpgradedFromFifteen
-    };
+    let century =
+        if &fifteen[12..] >= b"996".as_slice() { Reason::CenturyUncertain } else { Reason::UpgradedFromFifteen };
     Ok((code, century))
 }
 
 /// Whether eight digits YYYYMMDD are a day of 1800 to 2099. Asked per record, so by arithmetic instead of a calendar type.
 #[inline]
 pub(super) fn is_date(digits: &[u8]) -> bool {
-    let (Some(year), Some(month), Some(day)) = (
-        number(&digits[..4]),
-        number(&digits[4..6]),
-        number(&digits[6..8]),
-    ) else {
+    let (Some(year), Some(month), Some(day)) = (number(&digits[..4]), number(&digits[4..6]), number(&digits[6..8]))
+    else {
         return false;
     };
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -56,9 +56,7 @@ impl ResourceCode {
     /// Everything before the stroke.
     #[must_use]
     pub fn classification(&self) -> &str {
-        self.0
-            .split_once('/')
-            .map_or("", |(classification, _)| classification)
+        self.0.split_once('/').map_or("", |(classification, _)| classification)
     }
 
     /// Everything behind the stroke.
@@ -74,9 +72,7 @@ pub(super) fn exact(bytes: &[u8]) -> Exact {
     }
     let stroke = memchr::memchr(b'/', bytes).ok_or(Reason::WrongStructure)?;
     let (classification, sequence) = (&bytes[..stroke], &bytes[stroke + 1..]);
-    if !(6..=SIDE_CHARS_MAX).contains(&classification.len())
-        || !(1..=SIDE_CHARS_MAX).contains(&sequence.len())
-    {
+    if !(6..=SIDE_CHARS_MAX).contains(&classification.len()) || !(1..=SIDE_CHARS_MAX).contains(&sequence.len()) {
         return Err(Reason::WrongLength);
     }
     let alphanumeric = |b: &u8| b.is_ascii_digit() || b.is_ascii_uppercase();

@@ -44,15 +44,8 @@ impl TaxNumber {
     /// The reason for which it is no taxpayer number.
     pub fn parse(text: &str) -> Result<Self, Reason> {
         exact(text.as_bytes())?;
-        let mut number = TaxNumber {
-            text: [0; 20],
-            len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)?,
-        };
-        number
-            .text
-            .get_mut(..text.len())
-            .ok_or(Reason::WrongLength)?
-            .copy_from_slice(text.as_bytes());
+        let mut number = TaxNumber { text: [0; 20], len: u8::try_from(text.len()).map_err(|_| Reason::WrongLength)? };
+        number.text.get_mut(..text.len()).ok_or(Reason::WrongLength)?.copy_from_slice(text.as_bytes());
         Ok(number)
     }
 
@@ -60,10 +53,7 @@ impl TaxNumber {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Made by a check that admits ASCII only.
-        self.text
-            .get(..usize::from(self.len))
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+        self.text.get(..usize::from(self.len)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     /// What the number consists of. An 18-digit number that is both is read as the credit code.
@@ -75,10 +65,7 @@ impl TaxNumber {
         let part = |range: std::ops::Range<usize>| text.get(range).ok_or(Reason::WrongLength);
         if self.len == 15 {
             let organisation_code = OrganisationCode::parse(part(6..15)?)?;
-            return Ok(TaxNumberForm::RegionAndOrganisation {
-                region: part(0..6)?.to_owned(),
-                organisation_code,
-            });
+            return Ok(TaxNumberForm::RegionAndOrganisation { region: part(0..6)?.to_owned(), organisation_code });
         }
         if self.len == 18
             && let Ok(code) = Uscc::parse(text)
@@ -102,7 +89,9 @@ pub(super) fn exact(bytes: &[u8]) -> Exact {
             (Ok(reserve), _) => Ok(reserve),
             (Err(_), Ok(reserve)) => Ok(reserve),
             // Neither: blame the credit code, which is what the field holds today, unless a person's birthday stands there.
-            (Err(_), Err(person)) if person == Reason::ImpossibleDate || resident_id::is_date(&bytes[6..14]) => Err(person),
+            (Err(_), Err(person)) if person == Reason::ImpossibleDate || resident_id::is_date(&bytes[6..14]) => {
+                Err(person)
+            }
             (Err(code), Err(_)) => Err(code),
         },
         20 => {

@@ -57,11 +57,7 @@ impl Uscc {
     /// # Errors
     /// A part has the wrong length or a character outside GB 32100's alphabet (an organisation code may hold I, O, S, V, Z;
     /// a credit code may not).
-    pub fn compose(
-        authority: &str,
-        region: &str,
-        organisation_code: &OrganisationCode,
-    ) -> Result<Self, Reason> {
+    pub fn compose(authority: &str, region: &str, organisation_code: &OrganisationCode) -> Result<Self, Reason> {
         if authority.len() != 2 || region.len() != 6 {
             return Err(Reason::WrongLength);
         }
@@ -115,11 +111,9 @@ impl LegacyUscc {
     /// needs no confirmation and is refused as [`Reason::WrongStructure`], so that the two never mix.
     pub fn confirmed(text: &str, in_register: impl FnOnce(&str) -> bool) -> Result<Self, Reason> {
         match exact(text.as_bytes()) {
-            Err(Reason::LegacySuspect) if in_register(text) => text
-                .as_bytes()
-                .try_into()
-                .map(|bytes| LegacyUscc(Uscc(bytes)))
-                .map_err(|_| Reason::WrongLength),
+            Err(Reason::LegacySuspect) if in_register(text) => {
+                text.as_bytes().try_into().map(|bytes| LegacyUscc(Uscc(bytes))).map_err(|_| Reason::WrongLength)
+            }
             Err(reason) => Err(reason),
             Ok(_) => Err(Reason::WrongStructure),
         }
@@ -172,11 +166,7 @@ pub(super) fn exact(bytes: &[u8]) -> Exact {
         return Err(Reason::ResidentIdNotUscc);
     }
     if !inner_right {
-        return Err(if is_resident(code) {
-            Reason::ResidentIdNotUscc
-        } else {
-            Reason::InnerCheckMismatch
-        });
+        return Err(if is_resident(code) { Reason::ResidentIdNotUscc } else { Reason::InnerCheckMismatch });
     }
     if organisation_code::is_self_defined(&inner_body) {
         return Err(Reason::SelfDefinedZone);

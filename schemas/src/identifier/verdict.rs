@@ -7,8 +7,8 @@ use super::kind::Kind;
 use super::normal::{Changes, INPUT_BYTES_MAX, is_scientific_notation, normalise};
 use super::reason::{Exact, Reason, Severity};
 use super::{
-    certificate_id, currency, foreigner_id, industry, item_code, organisation_code, region,
-    registration_number, resident_id, resource_code, tax_number, uscc,
+    certificate_id, currency, foreigner_id, industry, item_code, organisation_code, region, registration_number,
+    resident_id, resource_code, tax_number, uscc,
 };
 
 /// What was found about one value.
@@ -32,14 +32,7 @@ impl<'a> Verdict<'a> {
     pub(super) fn new(kind: Kind, exact: Exact, normal: Cow<'a, str>, changes: Changes) -> Self {
         let reason = exact.unwrap_or_else(Some);
         let severity = reason.map_or(Severity::Ok, Reason::severity);
-        Verdict {
-            kind,
-            severity,
-            reason,
-            normal,
-            changes,
-            suggestion: None,
-        }
+        Verdict { kind, severity, reason, normal, changes, suggestion: None }
     }
 
     /// Whether the value may be used, with or without a reserve.
@@ -52,7 +45,8 @@ impl<'a> Verdict<'a> {
 /// Shows the value only where it is certain that it points to no person: a refused value may be anybody's.
 impl fmt::Debug for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let normal = if self.is_accepted() && !self.kind.is_personal() { &*self.normal } else { "***" };
+        let shown = self.is_accepted() && self.reason != Some(Reason::AmbiguousKind) && !self.kind.is_personal();
+        let normal = if shown { &*self.normal } else { "***" };
         f.debug_struct("Verdict")
             .field("kind", &self.kind)
             .field("severity", &self.severity)
@@ -83,27 +77,15 @@ pub(super) fn check_normal(kind: Kind, normal: Cow<'_, str>, changes: Changes) -
         && let Ok(upgraded) = std::str::from_utf8(&upgraded)
     {
         let changes = changes.with(Changes::UPGRADED);
-        return Verdict::new(
-            kind,
-            Ok(Some(warning)),
-            Cow::Owned(upgraded.to_owned()),
-            changes,
-        );
+        return Verdict::new(kind, Ok(Some(warning)), Cow::Owned(upgraded.to_owned()), changes);
     }
     let (normal, changes) = match kind {
         Kind::CertificateId => without_file_suffix(normal, changes),
         _ => (normal, changes),
     };
     let exact = exact(kind, normal.as_bytes());
-    let suggestion = if exact.is_err() {
-        suggest(kind, &normal)
-    } else {
-        None
-    };
-    Verdict {
-        suggestion,
-        ..Verdict::new(kind, exact, normal, changes)
-    }
+    let suggestion = if exact.is_err() { suggest(kind, &normal) } else { None };
+    Verdict { suggestion, ..Verdict::new(kind, exact, normal, changes) }
 }
 
 /// A certificate is filed as `<identifier>.OFD`, and the file's name is what people paste.
@@ -165,10 +147,7 @@ fn exact(kind: Kind, input: &[u8]) -> Exact {
 fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
     let mut folded = [0; certificate_id::BYTES_MAX];
     let mut len = 0;
-    let kept = input
-        .iter()
-        .filter(|b| !matches!(b, b' ' | b'\t' | b'-'))
-        .skip_while(|b| **b == b'\'');
+    let kept = input.iter().filter(|b| !matches!(b, b' ' | b'\t' | b'-')).skip_while(|b| **b == b'\'');
     for &b in kept {
         let Some(slot) = folded.get_mut(len) else {
             return reason;
@@ -181,11 +160,7 @@ fn better_reason(kind: Kind, input: &[u8], reason: Reason) -> Reason {
     };
     let right = folded != input && exact(kind, folded).is_ok();
     let short = kind == Kind::ResidentId && resident_id::upgrade(folded).is_ok();
-    if right || short {
-        Reason::NotNormalForm
-    } else {
-        reason
-    }
+    if right || short { Reason::NotNormalForm } else { reason }
 }
 
 /// A right value that differs only by letters that people take for digits.

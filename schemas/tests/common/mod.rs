@@ -42,9 +42,8 @@ pub(crate) fn record_type(properties: &str, required: &str, declarations: &str) 
 pub(crate) fn codes(record_type: &RecordType, payload: &[u8]) -> Vec<String> {
     match record_type.validate(payload, &mut Scratch::new()) {
         Ok(_) => Vec::new(),
-        Err(violations) => violations
-            .iter()
-            .map(|violation| format!("{} {}", violation.path, violation.rule.code()))
-            .collect(),
+        Err(violations) => {
+            violations.iter().map(|violation| format!("{} {}", violation.path, violation.rule.code())).collect()
+        }
     }
 }

@@ -34,12 +34,7 @@ pub(super) struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(reader: R) -> Self {
-        Lines {
-            reader,
-            line: Vec::new(),
-            borrowed: 0,
-            first: true,
-        }
+        Lines { reader, line: Vec::new(), borrowed: 0, first: true }
     }
 
     /// The next line, or `None` at the end.
@@ -49,10 +44,7 @@ impl<R: BufRead> Lines<R> {
         if let Some(end) = memchr(b'\n', fill(&mut self.reader)?) {
             self.borrowed = end + 1;
             // The buffer is not empty, so this fill returns it as it is.
-            return self
-                .reader
-                .fill_buf()
-                .map(|buffer| Some(bounded(&buffer[..end], end, first)));
+            return self.reader.fill_buf().map(|buffer| Some(bounded(&buffer[..end], end, first)));
         }
         self.line.clear();
         let mut len = 0;
@@ -89,11 +81,7 @@ fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
 }
 
 fn bounded(line: &[u8], len: usize, first: bool) -> Item<'_> {
-    let line = if first {
-        line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
-    } else {
-        line
-    };
+    let line = if first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
     if len > ROW_BYTES_MAX {
         return Item::TooLong(&line[..line.len().min(BEGINNING_BYTES)]);
     }
@@ -127,14 +115,10 @@ impl<R: BufRead> Records<R> {
             Some(Record::Fields(width)) => width,
             _ => return Err(Error::NoHeader),
         };
-        let names: Vec<String> = (0..width)
-            .map(|i| String::from_utf8_lossy(records.field(i)).into_owned())
-            .collect();
+        let names: Vec<String> = (0..width).map(|i| String::from_utf8_lossy(records.field(i)).into_owned()).collect();
         let wanted = column.trim();
-        let mut found = names
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| name.trim_start_matches('\u{FEFF}').trim() == wanted);
+        let mut found =
+            names.iter().enumerate().filter(|(_, name)| name.trim_start_matches('\u{FEFF}').trim() == wanted);
         records.column = match (found.next(), found.next()) {
             (Some((index, _)), None) => index,
             (Some(_), Some(_)) => return Err(Error::AmbiguousColumn),

@@ -159,14 +159,7 @@ pub fn run(reader: impl BufRead, writer: impl Write, options: &Options) -> Resul
             Some(item) => {
                 let (input, verdict) = judge(item);
                 summary.count(verdict.kind, verdict.severity);
-                output::row(
-                    options.format,
-                    &Row {
-                        input: &input,
-                        verdict: &verdict,
-                    },
-                    &mut row,
-                );
+                output::row(options.format, &Row { input: &input, verdict: &verdict }, &mut row);
             }
         }
         writer.write_all(&row).map_err(Error::Write)
@@ -193,13 +186,11 @@ pub fn run(reader: impl BufRead, writer: impl Write, options: &Options) -> Resul
 
 /// The text that stands for the input, and the verdict on it.
 fn judge(item: Item<'_>) -> (Cow<'_, str>, Verdict<'_>) {
-    let refused =
-        |reason| Verdict::new(Kind::Unknown, Err(reason), Cow::Borrowed(""), Changes::NONE);
+    let refused = |reason| Verdict::new(Kind::Unknown, Err(reason), Cow::Borrowed(""), Changes::NONE);
     match item {
-        Item::TooLong(beginning) => (
-            Cow::Owned(format!("{}…", output::escape(beginning))),
-            refused(Reason::InputTooLong),
-        ),
+        Item::TooLong(beginning) => {
+            (Cow::Owned(format!("{}…", output::escape(beginning))), refused(Reason::InputTooLong))
+        }
         Item::Row(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => (Cow::Borrowed(text), detect(text)),
             Err(_) => (Cow::Owned(output::escape(bytes)), refused(Reason::NotUtf8)),

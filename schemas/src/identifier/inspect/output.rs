@@ -40,14 +40,7 @@ pub(super) fn row(format: Format, row: &Row<'_>, out: &mut Vec<u8>) {
         let _infallible = write!(changes, "{joint}suggest={suggestion}");
     }
     let reason = verdict.reason.map_or("", |reason| reason.code());
-    let cells = [
-        row.input,
-        verdict.kind.name(),
-        &verdict.normal,
-        verdict.severity.name(),
-        reason,
-        &changes,
-    ];
+    let cells = [row.input, verdict.kind.name(), &verdict.normal, verdict.severity.name(), reason, &changes];
     match format {
         Format::Table => table(cells, out),
         Format::Csv => csv(cells, out),
@@ -76,10 +69,7 @@ fn csv(cells: [&str; 6], out: &mut Vec<u8>) {
         if i > 0 {
             out.push(b',');
         }
-        if cell
-            .bytes()
-            .any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r'))
-        {
+        if cell.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
             out.push(b'"');
             for part in cell.split_inclusive('"') {
                 out.extend_from_slice(part.as_bytes());
@@ -106,10 +96,7 @@ fn jsonl(cells: [&str; 6], out: &mut Vec<u8>) {
 }
 
 fn table(cells: [&str; 6], out: &mut Vec<u8>) {
-    let end = cells
-        .iter()
-        .rposition(|cell| !cell.is_empty())
-        .unwrap_or_default();
+    let end = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or_default();
     for (i, (cell, width)) in cells.into_iter().zip(WIDTHS).enumerate().take(end + 1) {
         let mut columns = 0;
         for c in cell.chars() {

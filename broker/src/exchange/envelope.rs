@@ -1,0 +1,167 @@
+//! How a record lies in the log: key, value and headers, readable by any Kafka client.
+//!
+//! Key = record key; value = the payload's own JSON bytes (none for a delete: a tombstone); headers in CloudEvents 1.0's Kafka protocol binding, binary mode
+//! (section 3.2), so that the attributes travel beside the payload and not around it:
+//!
+//! | header | value |
+//! |---|---|
+//! | `ce_specversion` | `1.0` |
+//! | `ce_id` | the sequence, decimal: with `ce_source` the record's id |
+//! | `ce_source` | the source: `department/market-supervision/system/registry` |
+//! | `ce_type` | `shuqiao.record.upsert` or `shuqiao.record.delete` |
+//! | `ce_dataschema` | `urn:shuqiao:record-type:enterprise:v1` |
+//! | `ce_sourceversion` | the source version, decimal |
+//! | `content-type` | `application/json` (absent for a delete) |
+//!
+//! The accept time is the entry's timestamp.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::model::{Operation, Record, RecordTypeName, SourceId};
+use crate::log::{Entry, StoredEntry};
+
+const SPEC_VERSION: &str = "ce_specversion";
+const ID: &str = "ce_id";
+const SOURCE: &str = "ce_source";
+const TYPE: &str = "ce_type";
+const DATA_SCHEMA: &str = "ce_dataschema";
+const SOURCE_VERSION: &str = "ce_sourceversion";
+const CONTENT_TYPE: &str = "content-type";
+const UPSERT: &str = "shuqiao.record.upsert";
+const DELETE: &str = "shuqiao.record.delete";
+const RECORD_TYPE_URN: &str = "urn:shuqiao:record-type:";
+
+/// Why an entry is no record: somebody else wrote into the topic, or the bytes are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry's {0} is missing or malformed")]
+pub struct Malformed(pub &'static str);
+
+/// What is the same for every record of one batch, encoded once.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    source: Bytes,
+    data_schema: Bytes,
+}
+
+impl Encoder {
+    /// For records of `source` that were checked against `record_type`.
+    pub fn new(source: &SourceId, record_type: &RecordTypeName) -> Self {
+        let urn = format!("{RECORD_TYPE_URN}{}", record_type.as_str().replace('/', ":"));
+        Self { source: Bytes::copy_from_slice(source.as_str().as_bytes()), data_schema: urn.into() }
+    }
+
+    /// One record as an entry.
+    pub fn encode(
+        &self,
+        partition: u32,
+        key: Bytes,
+        operation: Operation,
+        sequence: u64,
+        source_version: u64,
+        payload: Bytes,
+        accept_time_ms: i64,
+    ) -> Entry {
+        let mut headers = Vec::with_capacity(7);
+        headers.push((SPEC_VERSION, Bytes::from_static(b"1.0")));
+        headers.push((ID, Bytes::from(sequence.to_string())));
+        headers.push((SOURCE, self.source.clone()));
+        headers.push((
+            TYPE,
+            Bytes::from_static(match operation {
+                Operation::Upsert => UPSERT.as_bytes(),
+                Operation::Delete => DELETE.as_bytes(),
+            }),
+        ));
+        headers.push((DATA_SCHEMA, self.data_schema.clone()));
+        headers.push((SOURCE_VERSION, Bytes::from(source_version.to_string())));
+        let value = match operation {
+            Operation::Upsert => {
+                headers.push((CONTENT_TYPE, Bytes::from_static(b"application/json")));
+                Some(payload)
+            }
+            Operation::Delete => None,
+        };
+        Entry { partition, key: Some(key), headers, value, timestamp_ms: accept_time_ms }
+    }
+}
+
+/// Reads a record back from the log.
+///
+/// # Errors
+/// [`Malformed`] names the attribute that is missing or wrong.
+pub fn decode(entry: &StoredEntry) -> Result<Record, Malformed> {
+    let text = |name: &'static str| {
+        entry.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Malformed(name))
+    };
+    let operation = match text(TYPE)? {
+        UPSERT => Operation::Upsert,
+        DELETE => Operation::Delete,
+        _ => return Err(Malformed(TYPE)),
+    };
+    let payload = match (operation, &entry.value) {
+        (Operation::Upsert, Some(value)) => value.clone(),
+        (Operation::Delete, None) => Bytes::new(),
+        _ => return Err(Malformed("value")),
+    };
+    let key = entry.key.as_ref().and_then(|key| std::str::from_utf8(key).ok()).ok_or(Malformed("key"))?;
+    let record_type: RecordTypeName = text(DATA_SCHEMA)?
+        .strip_prefix(RECORD_TYPE_URN)
+        .and_then(|rest| rest.replace(':', "/").parse().ok())
+        .ok_or(Malformed(DATA_SCHEMA))?;
+    Ok(Record {
+        record_type,
+        key: Arc::from(key),
+        operation,
+        source_version: text(SOURCE_VERSION)?.parse().map_err(|_| Malformed(SOURCE_VERSION))?,
+        payload,
+        source: text(SOURCE)?.parse().map_err(|_| Malformed(SOURCE))?,
+        sequence: text(ID)?.parse().map_err(|_| Malformed(ID))?,
+        accept_time_ms: entry.timestamp_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Headers;
+
+    fn stored(entry: Entry) -> StoredEntry {
+        StoredEntry {
+            partition: entry.partition,
+            offset: 7,
+            key: entry.key,
+            headers: Headers(entry.headers.into_iter().map(|(name, value)| (name.into(), value)).collect()),
+            value: entry.value,
+            timestamp_ms: entry.timestamp_ms,
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_from_the_log_as_it_went_in() {
+        let source: SourceId = "department/market-supervision/system/registry".parse().expect("well-formed");
+        let encoder = Encoder::new(&source, &"enterprise/v1".parse().expect("well-formed"));
+        for operation in [Operation::Upsert, Operation::Delete] {
+            let payload = if operation == Operation::Upsert { Bytes::from_static(b"{}") } else { Bytes::new() };
+            let entry = encoder.encode(3, Bytes::from_static(b"k"), operation, 5, 9, payload.clone(), 11);
+            let record = decode(&stored(entry)).expect("own entry");
+            assert_eq!(record.record_type.as_str(), "enterprise/v1");
+            assert_eq!((record.sequence, record.source_version, record.accept_time_ms), (5, 9, 11));
+            assert_eq!((record.operation, record.payload, record.source), (operation, payload, source.clone()));
+        }
+    }
+
+    #[test]
+    fn a_foreign_entry_is_named_and_not_taken_for_a_record() {
+        let foreign = StoredEntry {
+            partition: 0,
+            offset: 0,
+            key: Some(Bytes::from_static(b"k")),
+            headers: Headers::default(),
+            value: Some(Bytes::from_static(b"{}")),
+            timestamp_ms: 0,
+        };
+        assert_eq!(decode(&foreign), Err(Malformed("ce_type")));
+    }
+}

@@ -1,0 +1,31 @@
+//! Whom a request comes from: what the TLS acceptor learned of the connection, handed to every request on it.
+
+use std::sync::Arc;
+
+use tonic::{Request, Status};
+
+use crate::exchange::{Error, identity::Identity};
+
+/// Attached to each connection by `tls.rs`; tonic copies it into every request's extensions.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The caller, or none where the certificate carries no identity of this exchange.
+    pub identity: Option<Arc<Identity>>,
+    /// Where the connection comes from, for the log.
+    pub address: Option<std::net::SocketAddr>,
+    /// Cancelled when the certificate is revoked: live streams end with CERTIFICATE_REVOKED.
+    pub revoked: tokio_util::sync::CancellationToken,
+}
+
+/// The caller of a request.
+///
+/// # Errors
+/// UNAUTHENTICATED (IDENTITY_MALFORMED) where the connection has no identity.
+#[expect(clippy::result_large_err, reason = "tonic's own error type, at the edge")]
+pub fn caller<T>(request: &Request<T>) -> Result<(Arc<Identity>, Peer), Status> {
+    let peer = request.extensions().get::<Peer>().ok_or_else(|| super::status::of(Error::IdentityMalformed))?;
+    match &peer.identity {
+        Some(identity) => Ok((identity.clone(), peer.clone())),
+        None => Err(super::status::of(Error::IdentityMalformed)),
+    }
+}

@@ -1,0 +1,150 @@
+//! The one place where a domain error becomes a gRPC status with google.rpc details.
+//!
+//! Every row of the table has a stable `ErrorInfo.reason` (`proto/…/error_details.proto`) and the detail that its class of error carries. Causes are
+//! logged here, under the request id, and never sent.
+
+use std::time::Duration;
+
+use shuqiao_proto::{ERROR_DOMAIN, v1::Reason};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::exchange::Error;
+
+/// How long a caller waits before it tries again where the error itself does not say.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The stable name of a reason: the enum value without its prefix.
+pub fn reason_name(reason: Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("REASON_")
+}
+
+/// The status, reason and details of an error. Logs the cause where there is one.
+pub fn of(error: Error) -> Status {
+    let request_id = uuid::Uuid::now_v7().to_string();
+    let (code, reason) = row(&error);
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason_name(reason), ERROR_DOMAIN, std::collections::HashMap::new());
+    details.set_request_info(request_id.clone(), "");
+    if let Some(source) = std::error::Error::source(&error) {
+        tracing::error!(request_id, reason = reason_name(reason), error = %chain(source), "request failed");
+    }
+    describe(&error, &mut details);
+    Status::with_error_details(code, error.to_string(), details)
+}
+
+/// The table: which code and reason an error has.
+fn row(error: &Error) -> (Code, Reason) {
+    match error {
+        Error::InvalidField(_) => (Code::InvalidArgument, Reason::InvalidField),
+        Error::IdentityUnknown => (Code::Unauthenticated, Reason::IdentityUnknown),
+        Error::IdentityMalformed => (Code::Unauthenticated, Reason::IdentityMalformed),
+        Error::RoleRequired { .. } => (Code::PermissionDenied, Reason::RoleRequired),
+        Error::NotOwner { .. } => (Code::PermissionDenied, Reason::NotOwner),
+        Error::GrantMissing { .. } => (Code::PermissionDenied, Reason::GrantMissing),
+        Error::GrantExpired { .. } => (Code::PermissionDenied, Reason::GrantExpired),
+        Error::GrantRevoked { .. } => (Code::PermissionDenied, Reason::GrantRevoked),
+        Error::DatasetNotFound { .. } => (Code::NotFound, Reason::DatasetNotFound),
+        Error::RecordNotFound { .. } => (Code::NotFound, Reason::RecordNotFound),
+        Error::ResourceNotFound { .. } => (Code::NotFound, Reason::ResourceNotFound),
+        Error::AlreadyExists { .. } => (Code::AlreadyExists, Reason::AlreadyExists),
+        Error::EtagMismatch { .. } => (Code::Aborted, Reason::EtagMismatch),
+        Error::StillReferredTo { .. } => (Code::FailedPrecondition, Reason::StillReferredTo),
+        Error::RecordTypeNotAccepted { .. } => (Code::FailedPrecondition, Reason::RecordTypeNotAccepted),
+        Error::SourceFenced => (Code::Aborted, Reason::SourceFenced),
+        Error::SequenceWentBack { .. } => (Code::Aborted, Reason::SequenceWentBack),
+        Error::SubscriptionTakenOver => (Code::Aborted, Reason::SubscriptionTakenOver),
+        Error::PositionBeyondRetention { .. } => (Code::OutOfRange, Reason::PositionBeyondRetention),
+        Error::ViewBehind => (Code::FailedPrecondition, Reason::ViewBehind),
+        Error::BatchTooLarge { .. } => (Code::InvalidArgument, Reason::BatchTooLarge),
+        Error::QuotaExhausted { .. } => (Code::ResourceExhausted, Reason::QuotaExhausted),
+        Error::LogUnavailable(_) => (Code::Unavailable, Reason::LogUnavailable),
+        Error::DiskFull(_) => (Code::Unavailable, Reason::DiskFull),
+        Error::Draining => (Code::Unavailable, Reason::Draining),
+        Error::OutcomeUnknown => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
+        Error::DataLoss(_) => (Code::DataLoss, Reason::DataLoss),
+        Error::ClientTooSlow => (Code::ResourceExhausted, Reason::ClientTooSlow),
+        Error::CertificateRevoked => (Code::Unauthenticated, Reason::CertificateRevoked),
+        Error::Internal(_) => (Code::Internal, Reason::Internal),
+    }
+}
+
+/// Adds the detail that the class of error carries beside ErrorInfo and RequestInfo.
+fn describe(error: &Error, details: &mut ErrorDetails) {
+    match error {
+        Error::InvalidField(violations) => {
+            details.set_bad_request(
+                violations
+                    .iter()
+                    .map(|violation| {
+                        let text = format!("{}: {} / {}", violation.rule, violation.message_en, violation.message_zh);
+                        FieldViolation::new(violation.path.clone(), text)
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+        Error::BatchTooLarge { limit, unit } => {
+            details.add_bad_request_violation("batch", format!("at most {limit} {unit} / 至多 {limit}"));
+        }
+        Error::DatasetNotFound { dataset } => {
+            details.set_resource_info("dataset", dataset, "", "check the name, or ask for access");
+        }
+        Error::RecordNotFound { dataset } => {
+            details.set_resource_info("record", dataset.as_str(), "", "no live record of that key is visible");
+        }
+        Error::ResourceNotFound { kind, name } => {
+            details.set_resource_info(*kind, name, "", "check the name, or ask for access");
+        }
+        Error::AlreadyExists { kind, name } => {
+            details.set_resource_info(*kind, name, "", "choose another name, or update the existing one");
+        }
+        Error::StillReferredTo { kind, name, by } => {
+            details.add_precondition_failure_violation(*kind, name, format!("still referred to by {by}"));
+        }
+        Error::RecordTypeNotAccepted { dataset, accepted } => {
+            details.add_precondition_failure_violation(
+                "record_type",
+                dataset.as_str(),
+                format!("upgrade: the dataset accepts {accepted}"),
+            );
+        }
+        Error::ViewBehind => {
+            details.add_precondition_failure_violation("position", "view", "repeat when the view has caught up");
+            details.set_retry_info(Some(RETRY_DELAY));
+        }
+        Error::QuotaExhausted { retry_after, .. } => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Error::LogUnavailable(_) | Error::DiskFull(_) | Error::Draining | Error::ClientTooSlow => {
+            details.set_retry_info(Some(RETRY_DELAY));
+        }
+        Error::IdentityUnknown
+        | Error::IdentityMalformed
+        | Error::RoleRequired { .. }
+        | Error::NotOwner { .. }
+        | Error::GrantMissing { .. }
+        | Error::GrantExpired { .. }
+        | Error::GrantRevoked { .. }
+        | Error::EtagMismatch { .. }
+        | Error::SourceFenced
+        | Error::SequenceWentBack { .. }
+        | Error::SubscriptionTakenOver
+        | Error::PositionBeyondRetention { .. }
+        | Error::OutcomeUnknown
+        | Error::DataLoss(_)
+        | Error::CertificateRevoked
+        | Error::Internal(_) => {}
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
