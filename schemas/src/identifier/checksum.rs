@@ -80,27 +80,47 @@ pub(super) fn mod_11_2(body: &[u8; 17]) -> Option<u8> {
     Some(b"10X98765432"[(sum % 11) as usize])
 }
 
+/// One step of an ISO 7064 hybrid system, `p = ((p + v) mod M, or M if that is 0) * 2 mod (M + 1)`, for every state and value. The
+/// chain of remainders is what costs, and a table of it fits in a few cache lines.
+#[allow(clippy::cast_possible_truncation, reason = "const context has no try_from, and a remainder of 37 fits a byte")]
+const fn hybrid<const VALUES: usize, const STATES: usize>() -> [[u8; VALUES]; STATES] {
+    let mut table = [[0; VALUES]; STATES];
+    let mut state = 0;
+    while state < STATES {
+        let mut value = 0;
+        while value < VALUES {
+            let sum = (state + value) % VALUES;
+            table[state][value] = ((if sum == 0 { VALUES } else { sum }) * 2 % (VALUES + 1)) as u8;
+            value += 1;
+        }
+        state += 1;
+    }
+    table
+}
+
+static MOD_11_10: [[u8; 10]; 11] = hybrid();
+static MOD_37_36: [[u8; 36]; 37] = hybrid();
+
 /// Check digit of the first 14 digits of a registration number (ISO 7064 MOD 11,10).
 #[inline]
 pub(super) fn mod_11_10(body: &[u8; 14]) -> Option<u8> {
-    let mut p = 10;
+    let mut state = 10;
     for &b in body {
-        p = (p + digit(b)?) % 10;
-        p = (if p == 0 { 10 } else { p }) * 2 % 11;
+        state = MOD_11_10[usize::from(state)][digit(b)? as usize];
     }
-    Some(b"0123456789"[((11 - p) % 10) as usize])
+    Some(b'0' + (11 - state) % 10)
 }
 
 /// ISO 7064 MOD 37,36 over characters fed one by one; `letter_shift` is 0 by the standard and 1 in the dialect where A counts 11.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mod37 {
-    p: u32,
-    letter_shift: u32,
+    state: u8,
+    letter_shift: u8,
 }
 
 impl Mod37 {
-    pub(super) fn new(letter_shift: u32) -> Self {
-        Mod37 { p: 36, letter_shift }
+    pub(super) fn new(letter_shift: u8) -> Self {
+        Mod37 { state: 36, letter_shift }
     }
 
     /// Adds one character; `None` if it is outside the alphabet.
@@ -110,14 +130,15 @@ impl Mod37 {
         if value == NONE {
             return None;
         }
-        let value = u32::from(value) + if value >= 10 { self.letter_shift } else { 0 };
-        let p = (self.p + value) % 36;
-        self.p = (if p == 0 { 36 } else { p }) * 2 % 37;
+        let value = value + if value >= 10 { self.letter_shift } else { 0 };
+        // In the dialect Z counts 36, which is 0 to this modulus.
+        let value = if value == 36 { 0 } else { value };
+        self.state = MOD_37_36[usize::from(self.state)][usize::from(value)];
         Some(())
     }
 
     pub(super) fn check(self) -> u8 {
-        ALPHABET_36[((37 - self.p) % 36) as usize]
+        ALPHABET_36[usize::from((37 - self.state) % 36)]
     }
 }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use shuqiao_schemas::identifier::{
     CertificateId, Currency, ForeignerId, INPUT_BYTES_MAX, Industry, Kind, OrganisationCode, Region,
-    RegistrationNumber, ResidentId, ResourceCode, Severity, TaxNumber, Uscc, check, check_exact, detect, normalise,
+    RegistrationNumber, ResidentId, ResourceCode, Severity, TaxNumber, Uscc, check, check_exact, detect, inspect,
+    normalise,
 };
 
 /// Texts that look like identifiers more often than random ones do.
@@ -107,4 +108,62 @@ fn a_very_long_input_is_left_alone() {
     for kind in Kind::ALL {
         assert_eq!(check(*kind, &long).severity, Severity::Error, "{kind}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(4_180), ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_is_answered_line_by_line(lines in prop::collection::vec(prop::collection::vec(any::<u8>().prop_filter("no end of line", |b| *b != b'\n'), 0..40), 0..12)) {
+        let mut file = Vec::new();
+        for line in &lines {
+            file.extend_from_slice(line);
+            file.push(b'\n');
+        }
+        let mut out = Vec::new();
+        let options = inspect::Options { column: None, format: inspect::Format::Jsonl };
+        let summary = inspect::run(std::io::BufReader::with_capacity(5, file.as_slice()), &mut out, &options).unwrap();
+        prop_assert_eq!(summary.rows, lines.len() as u64);
+        let out = String::from_utf8(out).unwrap();
+        prop_assert_eq!(out.lines().count(), lines.len());
+        for (i, (answer, line)) in out.lines().zip(&lines).enumerate() {
+            let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+            let input = answer["input"].as_str().unwrap();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = if i == 0 { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line) } else { line };
+            let had_back = if answer["reason"] == "NOT_UTF8" { unescape(input) } else { input.as_bytes().to_vec() };
+            prop_assert_eq!(had_back, line);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_csv_file(bytes in prop::collection::vec(prop_oneof![Just(b','), Just(b'"'), Just(b'\n'), any::<u8>()], 0..200)) {
+        let file = [b"a,code\n".as_slice(), &bytes].concat();
+        let options = inspect::Options { column: Some("code".to_owned()), format: inspect::Format::Csv };
+        let mut out = Vec::new();
+        let summary = inspect::run(std::io::BufReader::with_capacity(3, file.as_slice()), &mut out, &options).unwrap();
+        let rows = csv::Reader::from_reader(out.as_slice()).into_byte_records().filter(Result::is_ok).count();
+        prop_assert_eq!(rows as u64, summary.rows);
+        prop_assert_eq!(summary.ok + summary.warning + summary.error, summary.rows);
+    }
+}
+
+/// Takes back the escape of bytes that are not UTF-8, as the module's documentation says it can be.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'\\' {
+            bytes.push(first);
+        } else if let Some(after) = rest.strip_prefix(b"\\") {
+            bytes.push(b'\\');
+            rest = after;
+        } else {
+            let hex = std::str::from_utf8(&rest[1..3]).unwrap();
+            bytes.push(u8::from_str_radix(hex, 16).unwrap());
+            rest = &rest[3..];
+        }
+    }
+    bytes
 }
