@@ -6,3 +6,8 @@
 pub mod engine;
 pub mod identifier;
 pub mod registry;
+
+/// The Rust of README.md, compiled and run with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

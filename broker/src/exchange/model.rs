@@ -174,18 +174,12 @@ impl fmt::Debug for Record {
     }
 }
 
-/// The partition of a key: FNV-1a of its bytes, the same on every node and for ever.
+/// The partition of a key, the same on every node and for ever: Kafka's own default partitioner (murmur2 of the key, sign bit cleared, modulo), so that any
+/// Kafka client finds a key where we put it.
 ///
 /// A dataset's partition count is fixed for its life, so a key never moves.
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in key {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    // The high half mixes best in FNV; the remainder is below a u32 by construction.
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder by a u32 fits a u32")]
-    let partition = ((hash >> 32) % u64::from(partitions.max(1))) as u32;
-    partition
+    (murmur2::murmur2(key, murmur2::KAFKA_SEED) & 0x7fff_ffff) % partitions.max(1)
 }
 
 #[cfg(test)]
@@ -205,9 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_in_its_partition_for_ever() {
-        // Frozen: a change here would move every key of every dataset.
-        assert_eq!(partition_of(b"91350100M000100Y43", 4), partition_of(b"91350100M000100Y43", 4));
+    fn a_key_lies_where_kafkas_own_partitioner_looks_for_it() {
+        // Vectors of Kafka's UtilsTest.testMurmur2, as the unsigned hash with the sign bit cleared.
+        for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482), ("abc", 479_470_107)] {
+            let positive = u32::from_ne_bytes(hash.to_ne_bytes()) & 0x7fff_ffff;
+            assert_eq!(partition_of(key.as_bytes(), PARTITIONS_MAX), positive % PARTITIONS_MAX, "{key}");
+        }
         let spread: std::collections::BTreeSet<_> =
             (0..100).map(|n| partition_of(format!("key-{n}").as_bytes(), 4)).collect();
         assert_eq!(spread.len(), 4);
