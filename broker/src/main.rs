@@ -1,5 +1,7 @@
-//! The `shuqiao` binary.
+//! The `shuqiao` binary: a node of the exchange and the command line, see [`shuqiao_broker::cli`].
 
-fn main() {
-    print!("{}", shuqiao_broker::config::manual());
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shuqiao_broker::cli::main()
 }

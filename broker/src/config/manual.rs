@@ -1,10 +1,8 @@
 //! The manual, written from the comments of the sections.
 
-use std::fmt::Write as _;
-
 use super::{
     Config,
-    section::{Described, Section},
+    section::{Described, Field, Section},
 };
 
 /// The manual of the configuration, as Markdown. `deploy/config/MANUAL.md` is this text; a test keeps it so.
@@ -17,28 +15,30 @@ pub fn manual() -> String {
          Durations are written `\"30s\"`, sizes `\"4MiB\"`. An environment variable, where a key has one, wins over the file.\n",
     );
     for item in &described {
-        // Writing to a String cannot fail.
-        let _ = match item {
-            Described::Section { path, docs } if path.is_empty() => write!(text, "\n{}\n", prose(docs)),
-            Described::Section { path, docs } => write!(text, "\n## `[{path}]`\n\n{}\n", prose(docs)),
-            Described::Field(field) => {
-                let mut line = format!("\n### `{}`\n\n{}", field.path, capital(&field.kind));
-                if let Some((low, high)) = field.bounds {
-                    let _ = write!(line, ", from `{}` to `{}`", bare(low), bare(high));
-                }
-                match field.default {
-                    Some(default) => drop(write!(line, "; default `{default}`")),
-                    None if field.kind.ends_with("optional") => {}
-                    None => line.push_str("; obligatory"),
-                }
-                if let Some(variable) = field.environment {
-                    let _ = write!(line, "; environment `{variable}`");
-                }
-                write!(text, "{line}.\n\n{}\n", prose(&field.docs))
-            }
-        };
+        text.push_str(&match item {
+            Described::Section { path, docs } if path.is_empty() => format!("\n{}\n", prose(docs)),
+            Described::Section { path, docs } => format!("\n## `[{path}]`\n\n{}\n", prose(docs)),
+            Described::Field(field) => entry(field),
+        });
     }
     text
+}
+
+/// One key: its type, bounds, default and variable on a line, then its comment.
+fn entry(field: &Field) -> String {
+    let mut line = capital(&field.kind);
+    if let Some((low, high)) = field.bounds {
+        line.push_str(&format!(", from `{}` to `{}`", bare(low), bare(high)));
+    }
+    match field.default {
+        Some(default) => line.push_str(&format!("; default `{default}`")),
+        None if field.kind.ends_with("optional") => {}
+        None => line.push_str("; obligatory"),
+    }
+    if let Some(variable) = field.environment {
+        line.push_str(&format!("; environment `{variable}`"));
+    }
+    format!("\n### `{}`\n\n{line}.\n\n{}\n", field.path, prose(&field.docs))
 }
 
 /// Comment lines as a paragraph.

@@ -66,7 +66,7 @@ fn a_revocation_is_on_the_list_when_revoke_returns_and_stays_there() {
     let kept = authority.issue(&client("department/taxation/system/inbox")).expect("issue");
     let lost = authority.issue(&client("department/taxation/system/lost")).expect("issue");
     let first = authority.revoke(&lost.serial.to_uppercase()).expect("known");
-    assert_eq!(revoked_serials(&authority), [lost.serial.clone()]);
+    assert_eq!(revoked_serials(&authority), std::slice::from_ref(&lost.serial));
     assert_eq!(authority.revoke(&lost.serial).expect("repeat").revoke_time_ms, first.revoke_time_ms);
     // Reopened, as the next command would, and after another issue.
     let reopened = Authority::open(directory.path(), Clock::manual(NOW_MS)).expect("open");

@@ -100,3 +100,38 @@ impl tower::Service<http::Uri> for Connector {
         })
     }
 }
+
+/// What to do about a refusal of the other side's TLS, where that is why an error came about.
+pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        // An io::Error hides what it was made from behind its own source().
+        let inner = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => cause.downcast_ref::<rustls::Error>(),
+        };
+        match tls {
+            Some(rustls::Error::AlertReceived(alert)) => {
+                return Some(match alert {
+                    Alert::CertificateRequired => "the node wants a certificate: give --certificate and --key",
+                    Alert::CertificateExpired => "your certificate has expired: ask for a new one",
+                    Alert::CertificateRevoked => "your certificate is revoked: ask for a new one",
+                    Alert::UnknownCA | Alert::BadCertificate | Alert::DecryptError | Alert::CertificateUnknown => {
+                        "the node does not trust your certificate's authority: use one that this exchange has issued"
+                    }
+                    _ => "the node refused the handshake: its log says why",
+                });
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return Some(
+                    "the node's certificate is not good for this endpoint: check --ca, --server-name and its validity",
+                );
+            }
+            _ => {}
+        }
+        next = cause.source();
+    }
+    None
+}

@@ -32,7 +32,7 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use acceptor::Acceptor;
-pub use client::{ClientFiles, Connector};
+pub use client::{ClientFiles, Connector, refusal};
 pub use connection::Connection;
 pub use incoming::incoming;
 pub use metrics::Metrics;
