@@ -3,7 +3,7 @@
 //! Promises: readiness tells the truth. A node is ready when every condition that was ever named holds, and says which do not, and why. The server answers
 //! on a port of its own, in clear, and shows ids of datasets, subscriptions and departments, never keys or payloads.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, io::IsTerminal, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -50,7 +50,8 @@ pub enum Error {
 /// [`Error::Filter`], [`Error::Installed`].
 pub fn install(format: config::LogFormat, filter: &str) -> Result<(), Error> {
     let filter: EnvFilter = filter.parse()?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = match format {
         config::LogFormat::Json => lines.json().flatten_event(true).boxed(),
         config::LogFormat::Plain => lines.boxed(),

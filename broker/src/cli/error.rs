@@ -128,7 +128,14 @@ fn line(text: &mut String, label: &str, what: &str) {
 
 fn explain_status(status: &Status) -> String {
     let details = status.get_error_details();
-    let mut text = format!("error: {}", status.message());
+    let mut text = match status.message() {
+        "" => format!("error: {}", status.code().description()),
+        message => format!("error: {message}"),
+    };
+    // What broke on the way has its cause here; what a node sends has none.
+    if let Some(cause) = std::error::Error::source(status) {
+        line(&mut text, "cause", &chain(cause));
+    }
     if let Some(info) = details.error_info() {
         let request = details.request_info().map(|info| format!(" (request {})", info.request_id)).unwrap_or_default();
         line(&mut text, "reason", &format!("{}{request}", info.reason));

@@ -41,6 +41,9 @@ pub(super) fn table<'a>(
     for row in rows {
         table.add_row(row);
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let trimmed = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
     trimmed.join("\n")
 }

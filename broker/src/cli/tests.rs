@@ -211,3 +211,33 @@ fn every_bad_document_is_named() {
     assert!(error.contains("document 2: kind \"city\" is not"), "{error}");
     assert!(error.contains("document 3: kind is missing"), "{error}");
 }
+
+/// The value of a key of a unit file.
+fn unit_values<'u>(unit: &'u str, key: &str) -> Vec<&'u str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn service_units_are_well_formed_and_start_commands_that_exist() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
+    for name in ["shuqiao.service", "shuqiao-adapter@.service"] {
+        let unit = std::fs::read_to_string(format!("{directory}/{name}")).expect(name);
+        for line in unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let section = line.starts_with('[') && line.ends_with(']');
+            let setting = line.split_once('=').is_some_and(|(key, _)| key.chars().all(char::is_alphanumeric));
+            assert!(section || setting, "{name}: {line}");
+        }
+        for hardening in ["NoNewPrivileges", "ProtectSystem", "SystemCallFilter", "CapabilityBoundingSet"] {
+            assert!(!unit_values(&unit, hardening).is_empty(), "{name}: {hardening}");
+        }
+    }
+    let unit = std::fs::read_to_string(format!("{directory}/shuqiao.service")).expect("unit");
+    let commands = [unit_values(&unit, "ExecStartPre"), unit_values(&unit, "ExecStart")].concat();
+    assert_eq!(commands.len(), 2);
+    for command in commands {
+        Cli::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+    // The default of node.grace_period ends before systemd loses its patience.
+    assert_eq!(unit_values(&unit, "TimeoutStopSec"), ["30s"]);
+    assert!(crate::config::manual().contains("from `1s` to `10m`; default `\"20s\"`"));
+}

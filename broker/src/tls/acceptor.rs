@@ -1,10 +1,13 @@
 //! From an accepted socket to a known caller.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -17,6 +20,10 @@ use super::{
     watch,
 };
 use crate::{exchange::identity::Identity, rpc::peer::Peer, shutdown::Tasks};
+
+/// A refused client has so long, and so many reads of a KiB, to take the reason.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_READS_MAX: usize = 64;
 
 /// Why a socket became no connection. For the log and the metrics; the client sees a closed socket or a TLS alert.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +88,15 @@ impl Acceptor {
         mut slot: Slot,
     ) -> Result<Connection, Refused> {
         let trust = self.trust.load_full();
-        let handshake = TlsAcceptor::from(trust.server.clone()).accept(socket);
-        let stream = tokio::time::timeout(self.options.handshake_timeout, handshake)
-            .await
-            .map_err(|_| Refused::Timeout)?
-            .map_err(Refused::Handshake)?;
+        let handshake = TlsAcceptor::from(trust.server.clone()).accept(socket).into_fallible();
+        let handshake = tokio::time::timeout(self.options.handshake_timeout, handshake).await;
+        let stream = match handshake.map_err(|_| Refused::Timeout)? {
+            Ok(stream) => stream,
+            Err((error, socket)) => {
+                linger(socket).await;
+                return Err(Refused::Handshake(error));
+            }
+        };
         let chain = chain_of(&stream);
         let identity = chain.first().and_then(|own| identity_of(own, &self.options.exchange)).map(Arc::new);
         let live = Live { chain, identity, revoked: CancellationToken::new(), cut: Arc::new(Cut::default()) };
@@ -98,6 +109,24 @@ impl Acceptor {
         let peer = Peer { identity: live.identity, address: Some(address), revoked: live.revoked };
         Ok(Connection::new(stream, peer, live.cut, slot))
     }
+}
+
+/// Lets the client read the alert that says why. A socket that is closed while bytes of the client are unread is reset, and a reset overtakes the alert:
+/// the client would learn of a broken pipe instead of an expired certificate.
+async fn linger(mut socket: TcpStream) {
+    let mut scratch = [0_u8; 1024];
+    let read_to_end = async {
+        if socket.shutdown().await.is_err() {
+            return;
+        }
+        for _ in 0..LINGER_READS_MAX {
+            if !matches!(socket.read(&mut scratch).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    // Either way the socket is closed now.
+    drop(tokio::time::timeout(LINGER, read_to_end).await);
 }
 
 fn chain_of(stream: &TlsStream<TcpStream>) -> Arc<[CertificateDer<'static>]> {

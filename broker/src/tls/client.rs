@@ -7,14 +7,21 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{ALPN_HTTP2, Error, material, provider};
+
+/// A server that says nothing for so long is taken at its handshake's word.
+const VERDICT: Duration = Duration::from_secs(5);
 
 /// A client's files, all PEM.
 #[derive(Clone, Debug)]
@@ -76,7 +83,7 @@ fn parse(name: &str) -> Result<ServerName<'static>, Error> {
 }
 
 impl tower::Service<http::Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<BufReader<TlsStream<TcpStream>>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -96,42 +103,42 @@ impl tower::Service<http::Uri> for Connector {
             let bare = host.trim_start_matches('[').trim_end_matches(']');
             let socket = TcpStream::connect((bare, port)).await?;
             socket.set_nodelay(true)?;
-            Ok(TokioIo::new(TlsConnector::from(this.config).connect(name, socket).await?))
+            let stream = TlsConnector::from(this.config).connect(name, socket).await?;
+            // In TLS 1.3 the server judges after the client believes itself connected. An HTTP/2 server speaks first (its SETTINGS), so its first
+            // byte is the verdict; an alert in its place is reported as the reason, instead of whatever breaks a moment later.
+            let mut stream = BufReader::new(stream);
+            if let Ok(verdict) = tokio::time::timeout(VERDICT, stream.fill_buf()).await
+                && verdict?.is_empty()
+            {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the node closed the connection"));
+            }
+            Ok(TokioIo::new(stream))
         })
     }
 }
 
-/// What to do about a refusal of the other side's TLS, where that is why an error came about.
+/// What to do about a refusal during the handshake, where that is why an error came about.
+///
+/// HTTP/2 keeps only the text of an I/O error (h2 0.4, `proto::Error::Io`), so the text of rustls is what there is to go by; a test holds the two together.
 pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    use rustls::AlertDescription as Alert;
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        // An io::Error hides what it was made from behind its own source().
-        let inner = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        match tls {
-            Some(rustls::Error::AlertReceived(alert)) => {
-                return Some(match alert {
-                    Alert::CertificateRequired => "the node wants a certificate: give --certificate and --key",
-                    Alert::CertificateExpired => "your certificate has expired: ask for a new one",
-                    Alert::CertificateRevoked => "your certificate is revoked: ask for a new one",
-                    Alert::UnknownCA | Alert::BadCertificate | Alert::DecryptError | Alert::CertificateUnknown => {
-                        "the node does not trust your certificate's authority: use one that this exchange has issued"
-                    }
-                    _ => "the node refused the handshake: its log says why",
-                });
-            }
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return Some(
-                    "the node's certificate is not good for this endpoint: check --ca, --server-name and its validity",
-                );
-            }
-            _ => {}
+    const ALERT: &str = "received fatal alert: ";
+    std::iter::successors(Some(error), |error| error.source()).find_map(|cause| {
+        let text = cause.to_string();
+        if text.contains("invalid peer certificate: ") {
+            return Some(
+                "the node's certificate is not good for this endpoint: check --ca, --server-name and its validity",
+            );
         }
-        next = cause.source();
-    }
-    None
+        let (_, alert) = text.split_once(ALERT)?;
+        let alert = alert.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        Some(match alert {
+            "CertificateRequired" => "the node wants a certificate: give --certificate and --key",
+            "CertificateExpired" => "your certificate has expired: ask for a new one",
+            "CertificateRevoked" => "your certificate is revoked: ask for a new one",
+            "UnknownCA" | "BadCertificate" | "DecryptError" | "CertificateUnknown" => {
+                "the node does not trust your certificate's authority: use one that this exchange has issued"
+            }
+            _ => "the node refused the handshake: its log says why",
+        })
+    })
 }

@@ -164,16 +164,16 @@ async fn whoever_is_not_vouched_for_stays_outside() {
         site.acceptor.metrics.reloads.get_or_create(&[("outcome", "replaced")]).get() > before
     })
     .await;
-    for (case, identity) in [
-        ("no certificate", None),
-        ("foreign authority", Some(&foreign)),
-        ("expired", Some(&expired)),
-        ("not for clients", Some(&server)),
-        ("revoked", Some(&revoked)),
+    for (case, identity, remedy) in [
+        ("no certificate", None, "the node wants a certificate"),
+        ("foreign authority", Some(&foreign), "the node does not trust your certificate's authority"),
+        ("expired", Some(&expired), "your certificate has expired"),
+        ("not for clients", Some(&server), "the node refused the handshake"),
+        ("revoked", Some(&revoked), "your certificate is revoked"),
     ] {
         let status = site.call(identity).await.expect_err(case);
-        // In TLS 1.3 a client may believe itself connected before the server has judged: the first call fails instead of the connection.
-        assert!(matches!(status.code(), Code::Unavailable | Code::Unknown), "{case}: {status:?}");
+        let told = refusal(&status).unwrap_or_else(|| panic!("{case}: the reason got lost: {status:?}"));
+        assert!(told.starts_with(remedy), "{case}: {told}");
     }
     until("every one is counted", async || site.outcomes("failed") == 5).await;
     assert_eq!(site.outcomes("accepted"), 0);
