@@ -96,6 +96,19 @@ impl Config {
         self.node.data_dir.join("receipt.key.pem")
     }
 
+    /// How the embedded log is set up.
+    pub fn embedded_log_options(&self) -> crate::log::embedded::Options {
+        let section = &self.log.embedded;
+        crate::log::embedded::Options {
+            in_flight_bytes_max: section.in_flight_bytes_max.bytes(),
+            tail_bytes_max: section.tail_bytes_max.bytes(),
+            free_bytes_min: section.free_bytes_min.0,
+            cache_bytes: section.cache_bytes.0,
+            maintenance_interval: section.maintenance_interval,
+            ..crate::log::embedded::Options::at(self.embedded_log_path())
+        }
+    }
+
     /// How the acceptor is set up.
     pub fn tls_options(&self) -> crate::tls::Options {
         let files = crate::tls::Files {

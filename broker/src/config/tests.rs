@@ -59,6 +59,8 @@ fn a_minimal_file_gets_the_defaults() {
     assert!(config.tls.revocation_lists.is_none() && config.node.administrators.is_empty());
     let options = config.tls_options();
     assert_eq!((options.connections_max, options.exchange.as_str()), (4096, "nantong.example"));
+    // The file's defaults are the log's own: one truth, said twice, held together here.
+    assert_eq!(config.embedded_log_options(), crate::log::embedded::Options::at("/var/lib/shuqiao/log"));
 }
 
 #[test]
