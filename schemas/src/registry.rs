@@ -103,10 +103,7 @@ impl Registry {
     /// Every problem of every document.
     pub fn from_documents(tables: &[&[u8]], schemas: &[&[u8]]) -> Result<Registry, SchemaError> {
         let tables = CodeTables::from_json(tables.iter().copied())?;
-        let mut registry = Registry {
-            tables: Arc::new(tables),
-            entries: BTreeMap::new(),
-        };
+        let mut registry = Registry { tables: Arc::new(tables), entries: BTreeMap::new() };
         let mut problems = Vec::new();
         for schema in schemas {
             if let Err(error) = registry.register(schema) {
@@ -130,26 +127,15 @@ impl Registry {
             return if *there.schema == *schema {
                 Ok(there.record_type.clone())
             } else {
-                Err(SchemaError::one(
-                    "/$id",
-                    Flaw::NameTaken(record_type.name().to_owned()),
-                ))
+                Err(SchemaError::one("/$id", Flaw::NameTaken(record_type.name().to_owned())))
             };
         }
         if self.entries.len() >= MAX_RECORD_TYPES {
-            return Err(SchemaError::one(
-                "",
-                Flaw::TooManyRecordTypes(MAX_RECORD_TYPES),
-            ));
+            return Err(SchemaError::one("", Flaw::TooManyRecordTypes(MAX_RECORD_TYPES)));
         }
         let record_type = Arc::new(record_type);
-        self.entries.insert(
-            record_type.name().to_owned(),
-            Entry {
-                record_type: record_type.clone(),
-                schema: schema.into(),
-            },
-        );
+        self.entries
+            .insert(record_type.name().to_owned(), Entry { record_type: record_type.clone(), schema: schema.into() });
         Ok(record_type)
     }
 

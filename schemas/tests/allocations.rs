@@ -1,13 +1,9 @@
 //! A valid record costs no allocation, once the scratch room has grown and the expression engine has its caches.
 
-use shuqiao_schemas::engine::{
-    CodeTables, FieldRule, HashAlgorithm, HashKeys, RecordType, Scratch, Treatment,
-};
+use shuqiao_schemas::engine::{CodeTables, FieldRule, HashAlgorithm, HashKeys, RecordType, Scratch, Treatment};
 
-const RECORDS: [&[u8]; 2] = [
-    include_bytes!("../benches/records/enterprise-300.json"),
-    include_bytes!("../benches/records/enterprise-2k.json"),
-];
+const RECORDS: [&[u8]; 2] =
+    [include_bytes!("../benches/records/enterprise-300.json"), include_bytes!("../benches/records/enterprise-2k.json")];
 
 fn enterprise() -> RecordType {
     let tables = [
@@ -33,10 +29,7 @@ fn a_valid_record_costs_no_allocation() {
             for _ in 0..100 {
                 let facts = record_type.validate(record, &mut scratch).unwrap();
                 assert_eq!(facts.key, "91330106MA2XY0K38A");
-                assert_eq!(
-                    facts.subject.as_ref().map(|subject| subject.kind),
-                    Some("uscc")
-                );
+                assert_eq!(facts.subject.as_ref().map(|subject| subject.kind), Some("uscc"));
                 assert!((0..6).any(|field| facts.indexed(field).is_some()));
             }
         });
@@ -49,13 +42,9 @@ fn an_escaped_value_is_decoded_into_the_scratch_room() {
     let record_type = enterprise();
     let mut scratch = Scratch::new();
     let record = r#"{"unified_social_credit_code":"91330106MA2XY0K38A","name":"\u676d\u5dde\ud842\udfb7\"公司"}"#;
-    record_type
-        .validate(record.as_bytes(), &mut scratch)
-        .unwrap();
+    record_type.validate(record.as_bytes(), &mut scratch).unwrap();
     let counted = allocation_counter::measure(|| {
-        record_type
-            .validate(record.as_bytes(), &mut scratch)
-            .unwrap();
+        record_type.validate(record.as_bytes(), &mut scratch).unwrap();
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -63,15 +52,9 @@ fn an_escaped_value_is_decoded_into_the_scratch_room() {
 #[test]
 fn a_projection_without_masks_costs_no_allocation_but_its_output() {
     let record_type = enterprise();
-    let rule = |pointer: &str, treatment| FieldRule {
-        pointer: pointer.to_owned(),
-        treatment,
-    };
+    let rule = |pointer: &str, treatment| FieldRule { pointer: pointer.to_owned(), treatment };
     let view = record_type
-        .projection(&[
-            rule("/name", Treatment::Clear),
-            rule("/unified_social_credit_code", Treatment::KeyedHash),
-        ])
+        .projection(&[rule("/name", Treatment::Clear), rule("/unified_social_credit_code", Treatment::KeyedHash)])
         .unwrap();
     let keys = HashKeys::new(HashAlgorithm::HmacSha256, &[1; 32]).unwrap();
     let mut out = Vec::with_capacity(4096);

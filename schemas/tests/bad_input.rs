@@ -20,12 +20,7 @@ fn subject() -> RecordType {
 
 #[track_caller]
 fn refused(payload: &[u8], told: &str) {
-    assert_eq!(
-        codes(&subject(), payload),
-        [told],
-        "{:?}",
-        String::from_utf8_lossy(&payload[..payload.len().min(60)])
-    );
+    assert_eq!(codes(&subject(), payload), [told], "{:?}", String::from_utf8_lossy(&payload[..payload.len().min(60)]));
 }
 
 #[test]
@@ -75,42 +70,19 @@ fn broken_json_is_refused_at_its_place() {
 #[test]
 fn depth_is_bounded_before_the_stack_is() {
     let brackets = "[".repeat(10 << 20);
-    assert_eq!(
-        codes(
-            &subject().with_max_payload_bytes(usize::MAX),
-            brackets.as_bytes()
-        ),
-        [" TOO_DEEP"]
-    );
+    assert_eq!(codes(&subject().with_max_payload_bytes(usize::MAX), brackets.as_bytes()), [" TOO_DEEP"]);
     refused(brackets.as_bytes(), " PAYLOAD_TOO_LARGE");
     let objects = format!(r#"{{"id":"1","o":{}"#, r#"{"z":"#.repeat(1000));
-    assert_eq!(
-        codes(&subject(), objects.as_bytes())
-            .last()
-            .map(String::as_str),
-        Some("/o TOO_DEEP")
-    );
+    assert_eq!(codes(&subject(), objects.as_bytes()).last().map(String::as_str), Some("/o TOO_DEEP"));
 }
 
 #[test]
 fn characters_that_are_none_are_refused() {
-    for half in [
-        r"\ud800",
-        r"\udfff",
-        r"\ud800\ud800",
-        r"\ud800a",
-        r"\udc00\ud800",
-    ] {
-        refused(
-            format!(r#"{{"id":"{half}"}}"#).as_bytes(),
-            "/id LONE_SURROGATE",
-        );
+    for half in [r"\ud800", r"\udfff", r"\ud800\ud800", r"\ud800a", r"\udc00\ud800"] {
+        refused(format!(r#"{{"id":"{half}"}}"#).as_bytes(), "/id LONE_SURROGATE");
     }
     refused(br#"{"id":"a\u0000b"}"#, "/id NUL_CHARACTER");
-    assert_eq!(
-        codes(&subject(), r#"{"id":"\ud842\udfb7"}"#.as_bytes()),
-        Vec::<String>::new()
-    );
+    assert_eq!(codes(&subject(), r#"{"id":"\ud842\udfb7"}"#.as_bytes()), Vec::<String>::new());
 }
 
 #[test]
@@ -118,31 +90,16 @@ fn a_member_repeats_through_escapes() {
     refused(br#"{"id":"1","a":1,"\u0061":2,"o":{}}"#, "/a DUPLICATE_KEY");
     refused(br#"{"id":"1","a":1,"a":1,"o":{}}"#, "/a DUPLICATE_KEY");
     refused(br#"{"\u0069d":"1","id":"1"}"#, "/id DUPLICATE_KEY");
-    refused(
-        br#"{"id":"1","o":{"x":1,"\u0078":1}}"#,
-        "/o/x DUPLICATE_KEY",
-    );
+    refused(br#"{"id":"1","o":{"x":1,"\u0078":1}}"#, "/o/x DUPLICATE_KEY");
 }
 
 #[test]
 fn numbers_that_would_change_are_refused() {
     let long = "9".repeat(10_000);
-    for number in [
-        long.as_str(),
-        "9223372036854775808",
-        "-9223372036854775809",
-        "1e19999",
-        "1e-19999",
-    ] {
-        refused(
-            format!(r#"{{"id":"1","o":{{"x":{number}}}}}"#).as_bytes(),
-            "/o/x NUMBER_NOT_EXACT",
-        );
+    for number in [long.as_str(), "9223372036854775808", "-9223372036854775809", "1e19999", "1e-19999"] {
+        refused(format!(r#"{{"id":"1","o":{{"x":{number}}}}}"#).as_bytes(), "/o/x NUMBER_NOT_EXACT");
     }
-    refused(
-        br#"{"id":"1","o":{"x":0.10000000000000000555}}"#,
-        "/o/x NUMBER_NOT_EXACT",
-    );
+    refused(br#"{"id":"1","o":{"x":0.10000000000000000555}}"#, "/o/x NUMBER_NOT_EXACT");
 }
 
 #[test]
@@ -173,10 +130,7 @@ fn nearly_records() -> impl Strategy<Value = Vec<u8>> {
         }
         record
     });
-    prop_oneof![
-        prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat()),
-        edited
-    ]
+    prop_oneof![prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat()), edited]
 }
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -293,33 +247,23 @@ fn nearly_schemas() -> impl Strategy<Value = Vec<u8>> {
         "\"#/$defs/d\"",
         "[\"/id\"]",
     ]);
-    prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece), 1..4).prop_map(
-        move |edits| {
-            let mut document = whole.clone().into_bytes();
-            for (place, length, piece) in edits {
-                // Edits start where a value starts, so that most results are still JSON.
-                let starts: Vec<usize> = document
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, byte)| **byte == b':')
-                    .map(|(at, _)| at + 1)
-                    .collect();
-                if starts.is_empty() {
-                    break;
-                }
-                let start = *place.get(&starts);
-                let end = document[start..]
-                    .iter()
-                    .position(|byte| matches!(byte, b',' | b'}'))
-                    .map_or(document.len(), |at| start + at);
-                let end = if length < 8 {
-                    end
-                } else {
-                    (start + length).min(document.len())
-                };
-                document.splice(start..end, piece.bytes());
+    prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece), 1..4).prop_map(move |edits| {
+        let mut document = whole.clone().into_bytes();
+        for (place, length, piece) in edits {
+            // Edits start where a value starts, so that most results are still JSON.
+            let starts: Vec<usize> =
+                document.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at + 1).collect();
+            if starts.is_empty() {
+                break;
             }
-            document
-        },
-    )
+            let start = *place.get(&starts);
+            let end = document[start..]
+                .iter()
+                .position(|byte| matches!(byte, b',' | b'}'))
+                .map_or(document.len(), |at| start + at);
+            let end = if length < 8 { end } else { (start + length).min(document.len()) };
+            document.splice(start..end, piece.bytes());
+        }
+        document
+    })
 }

@@ -39,10 +39,7 @@ fn verdicts_and_places_agree_with_other_validators() {
         }
     }
     // A generator that only wrote rubbish would prove nothing, nor would one that only wrote the valid.
-    assert!(
-        valid > done / 5 && valid < done * 9 / 10,
-        "{valid} of {done} records were valid"
-    );
+    assert!(valid > done / 5 && valid < done * 9 / 10, "{valid} of {done} records were valid");
 }
 
 struct Judges {
@@ -56,71 +53,34 @@ struct Judges {
 
 impl Judges {
     fn new(schema: &Value) -> Judges {
-        let ours = common::compile(&schema.to_string())
-            .unwrap_or_else(|error| panic!("{error}\n{schema}"));
-        let jsonschema = jsonschema::options()
-            .should_validate_formats(true)
-            .build(schema)
-            .unwrap();
+        let ours = common::compile(&schema.to_string()).unwrap_or_else(|error| panic!("{error}\n{schema}"));
+        let jsonschema = jsonschema::options().should_validate_formats(true).build(schema).unwrap();
         let mut schemas = boon::Schemas::new();
         let mut compiler = boon::Compiler::new();
         compiler.enable_format_assertions();
         // Under a location of its own: boon resolves references against it, and ours are local.
-        compiler
-            .add_resource("http://localhost/schema.json", schema.clone())
-            .unwrap();
-        let index = compiler
-            .compile("http://localhost/schema.json", &mut schemas)
-            .unwrap();
+        compiler.add_resource("http://localhost/schema.json", schema.clone()).unwrap();
+        let index = compiler.compile("http://localhost/schema.json", &mut schemas).unwrap();
         let text = schema.to_string();
         let not_ecma = text.contains("^.{") || text.contains(r"\\w");
-        Judges {
-            schema: schema.clone(),
-            ours,
-            jsonschema,
-            boon: (!not_ecma).then_some((schemas, index)),
-        }
+        Judges { schema: schema.clone(), ours, jsonschema, boon: (!not_ecma).then_some((schemas, index)) }
     }
 
     /// Whether the record is valid, after all agree.
     fn judge(&self, text: &str) -> bool {
         let value: Value = serde_json::from_str(text).unwrap();
-        let told = self
-            .ours
-            .validate(text.as_bytes(), &mut Scratch::new())
-            .err();
-        let told = told
-            .map(|violations| violations.to_vec())
-            .unwrap_or_default();
+        let told = self.ours.validate(text.as_bytes(), &mut Scratch::new()).err();
+        let told = told.map(|violations| violations.to_vec()).unwrap_or_default();
         let context = || format!("{}\n{text}\n{told:?}", self.schema);
-        assert_eq!(
-            told.is_empty(),
-            self.jsonschema.is_valid(&value),
-            "jsonschema disagrees: {}",
-            context()
-        );
+        assert_eq!(told.is_empty(), self.jsonschema.is_valid(&value), "jsonschema disagrees: {}", context());
         if let Some((schemas, index)) = &self.boon {
-            assert_eq!(
-                told.is_empty(),
-                schemas.validate(&value, *index).is_ok(),
-                "boon disagrees: {}",
-                context()
-            );
+            assert_eq!(told.is_empty(), schemas.validate(&value, *index).is_ok(), "boon disagrees: {}", context());
         }
         // Elements beyond `maxItems` are read only for their grammar.
-        if !told
-            .iter()
-            .any(|violation| violation.rule == Rule::TooManyItems)
-        {
-            let ours: BTreeSet<String> = told
-                .iter()
-                .map(|violation| place(violation.rule, &violation.path))
-                .collect();
-            let theirs: BTreeSet<String> = self
-                .jsonschema
-                .iter_errors(&value)
-                .map(|error| error.instance_path().to_string())
-                .collect();
+        if !told.iter().any(|violation| violation.rule == Rule::TooManyItems) {
+            let ours: BTreeSet<String> = told.iter().map(|violation| place(violation.rule, &violation.path)).collect();
+            let theirs: BTreeSet<String> =
+                self.jsonschema.iter_errors(&value).map(|error| error.instance_path().to_string()).collect();
             assert_eq!(ours, theirs, "places differ: {}", context());
         }
         told.is_empty()
@@ -130,10 +90,7 @@ impl Judges {
 /// JSON Schema tells a missing or unknown member at the object around it, we tell it at the member.
 fn place(rule: Rule, path: &str) -> String {
     match rule {
-        Rule::Required | Rule::UnknownProperty => path
-            .rsplit_once('/')
-            .map_or("", |(parent, _)| parent)
-            .to_owned(),
+        Rule::Required | Rule::UnknownProperty => path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned(),
         _ => path.to_owned(),
     }
 }
@@ -170,23 +127,13 @@ const NAMES: [&str; 12] = [
     "aa",
     "valid_from_date",
 ];
-const PATTERNS: [&str; 7] = [
-    "^[A-Z]\\d{2,}$",
-    "[0-9]",
-    "^\\w+$",
-    "^(?:a|bc)*$",
-    "^.{2,5}$",
-    "^\\p{Han}+$",
-    "^[^x-z]+$",
-];
+const PATTERNS: [&str; 7] =
+    ["^[A-Z]\\d{2,}$", "[0-9]", "^\\w+$", "^(?:a|bc)*$", "^.{2,5}$", "^\\p{Han}+$", "^[^x-z]+$"];
 
 fn object(rng: &mut ChaCha8Rng, depth: usize, definitions: &[String]) -> Value {
     let mut properties = Map::new();
     for _ in 0..rng.random_range(1..7) {
-        properties.insert(
-            (*NAMES.choose(rng).unwrap()).to_owned(),
-            schema(rng, depth.saturating_sub(1), definitions),
-        );
+        properties.insert((*NAMES.choose(rng).unwrap()).to_owned(), schema(rng, depth.saturating_sub(1), definitions));
     }
     let required: Vec<&String> = properties.keys().filter(|_| rng.random_bool(0.4)).collect();
     json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
@@ -209,10 +156,7 @@ fn schema(rng: &mut ChaCha8Rng, depth: usize, definitions: &[String]) -> Value {
     };
     if rng.random_bool(0.2) {
         schema["type"] = json!([schema["type"], "null"]);
-        if let (true, Some(list)) = (
-            rng.random_bool(0.5),
-            schema.get_mut("enum").and_then(Value::as_array_mut),
-        ) {
+        if let (true, Some(list)) = (rng.random_bool(0.5), schema.get_mut("enum").and_then(Value::as_array_mut)) {
             list.push(Value::Null);
         }
     }
@@ -261,32 +205,20 @@ fn value_of(rng: &mut ChaCha8Rng, root: &Value, schema: &Value, wild: f64) -> Va
     if nullable && rng.random_bool(0.2) {
         return Value::Null;
     }
-    if let Some(list) = schema
-        .get("enum")
-        .and_then(Value::as_array)
-        .filter(|_| rng.random_bool(0.9))
-    {
+    if let Some(list) = schema.get("enum").and_then(Value::as_array).filter(|_| rng.random_bool(0.9)) {
         return list.choose(rng).unwrap().clone();
     }
     if let Some(value) = schema.get("const").filter(|_| rng.random_bool(0.9)) {
         return value.clone();
     }
-    let kind = if nullable {
-        &schema["type"][0]
-    } else {
-        &schema["type"]
-    };
+    let kind = if nullable { &schema["type"][0] } else { &schema["type"] };
     let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
     match kind.as_str().unwrap() {
         "object" => {
             let mut members = Map::new();
             let required = schema["required"].as_array().unwrap();
             for (name, property) in schema["properties"].as_object().unwrap() {
-                let chance = if required.iter().any(|required| required == name) {
-                    1.0 - wild / 2.0
-                } else {
-                    0.6
-                };
+                let chance = if required.iter().any(|required| required == name) { 1.0 - wild / 2.0 } else { 0.6 };
                 if rng.random_bool(chance) {
                     members.insert(name.clone(), value_of(rng, root, property, wild));
                 }
@@ -297,24 +229,13 @@ fn value_of(rng: &mut ChaCha8Rng, root: &Value, schema: &Value, wild: f64) -> Va
             Value::Object(members)
         }
         "array" => {
-            let (least, most) = (
-                schema["minItems"].as_u64().unwrap(),
-                schema["maxItems"].as_u64().unwrap(),
-            );
-            let count = if rng.random_bool(wild) {
-                rng.random_range(0..6)
-            } else {
-                rng.random_range(least..=most)
-            };
-            (0..count)
-                .map(|_| value_of(rng, root, &schema["items"], wild))
-                .collect()
+            let (least, most) = (schema["minItems"].as_u64().unwrap(), schema["maxItems"].as_u64().unwrap());
+            let count = if rng.random_bool(wild) { rng.random_range(0..6) } else { rng.random_range(least..=most) };
+            (0..count).map(|_| value_of(rng, root, &schema["items"], wild)).collect()
         }
         "boolean" => rng.random_bool(0.5).into(),
         kind @ ("integer" | "number") => {
-            let least = bound("minimum")
-                .or(bound("maximum").map(|most| most - 10.0))
-                .unwrap_or(-5.0);
+            let least = bound("minimum").or(bound("maximum").map(|most| most - 10.0)).unwrap_or(-5.0);
             let most = bound("maximum").unwrap_or(least + 10.0);
             let edge = if rng.random_bool(wild) { 1.0 } else { 0.0 };
             let value = rng.random_range(least - edge..=most + edge);
@@ -325,21 +246,12 @@ fn value_of(rng: &mut ChaCha8Rng, root: &Value, schema: &Value, wild: f64) -> Va
             }
         }
         _ if schema.get("format").is_some() => date(rng).into(),
-        _ if schema.get("pattern").is_some() => {
-            matching(rng, schema["pattern"].as_str().unwrap()).into()
-        }
+        _ if schema.get("pattern").is_some() => matching(rng, schema["pattern"].as_str().unwrap()).into(),
         _ => {
             let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
             let most = schema.get("maxLength").and_then(Value::as_u64).unwrap_or(6);
-            let length = if rng.random_bool(wild) {
-                rng.random_range(0..14)
-            } else {
-                rng.random_range(least..=most)
-            };
-            (0..length)
-                .map(|_| character(rng))
-                .collect::<String>()
-                .into()
+            let length = if rng.random_bool(wild) { rng.random_range(0..14) } else { rng.random_range(least..=most) };
+            (0..length).map(|_| character(rng)).collect::<String>().into()
         }
     }
 }
@@ -361,38 +273,26 @@ fn anything(rng: &mut ChaCha8Rng) -> Value {
 }
 
 fn text(rng: &mut ChaCha8Rng) -> String {
-    (0..rng.random_range(0..8))
-        .map(|_| character(rng))
-        .collect()
+    (0..rng.random_range(0..8)).map(|_| character(rng)).collect()
 }
 
 fn character(rng: &mut ChaCha8Rng) -> char {
     *[
-        'a', 'b', 'x', 'Z', '0', '9', ' ', '"', '\\', '/', '\n', '\u{7f}', 'é', '企', '业', '·',
-        '\u{2028}', '𠮷', '😀', 'e', '\u{301}',
+        'a', 'b', 'x', 'Z', '0', '9', ' ', '"', '\\', '/', '\n', '\u{7f}', 'é', '企', '业', '·', '\u{2028}', '𠮷',
+        '😀', 'e', '\u{301}',
     ]
     .choose(rng)
     .unwrap()
 }
 
 fn date(rng: &mut ChaCha8Rng) -> String {
-    let year = [1900, 1999, 2000, 2023, 2024, 2100, 9999]
-        .choose(rng)
-        .unwrap();
-    let text = format!(
-        "{year:04}-{:02}-{:02}",
-        rng.random_range(0..14),
-        rng.random_range(0..33)
-    );
+    let year = [1900, 1999, 2000, 2023, 2024, 2100, 9999].choose(rng).unwrap();
+    let text = format!("{year:04}-{:02}-{:02}", rng.random_range(0..14), rng.random_range(0..33));
     match rng.random_range(0..12) {
         0 => text.replace('-', "/"),
         1 => text.replace("-0", "-"),
         2 => format!("{text} "),
-        3..8 => format!(
-            "{year:04}-{:02}-{:02}",
-            rng.random_range(1..13),
-            rng.random_range(1..29)
-        ),
+        3..8 => format!("{year:04}-{:02}-{:02}", rng.random_range(1..13), rng.random_range(1..29)),
         _ => text,
     }
 }
@@ -407,11 +307,7 @@ fn matching(rng: &mut ChaCha8Rng, pattern: &str) -> String {
         "^\\p{Han}+$" => "企业",
         _ => "abc",
     };
-    if rng.random_bool(0.8) {
-        good.to_owned()
-    } else {
-        text(rng)
-    }
+    if rng.random_bool(0.8) { good.to_owned() } else { text(rng) }
 }
 
 /// Writes a value in one of the many ways JSON allows.
@@ -448,9 +344,7 @@ fn spell(rng: &mut ChaCha8Rng, value: &Value, out: &mut String) {
         }
         Value::String(text) => spell_text(rng, text, out),
         // Zero has no form with another digit before the exponent.
-        Value::Number(number)
-            if number.as_i64().is_some_and(|number| number != 0) && rng.random_bool(0.2) =>
-        {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number != 0) && rng.random_bool(0.2) => {
             let form = rng.random_range(0..3);
             write!(out, "{number}{}", [".0", "e0", "0E-1"][form]).unwrap();
         }

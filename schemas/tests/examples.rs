@@ -12,10 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn directory(name: &str, kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(name)
-        .join("examples")
-        .join(kind)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name).join("examples").join(kind)
 }
 
 /// What is expected of each file, after checking that the table names every file and no other.
@@ -28,12 +25,7 @@ fn expected(directory: &Path) -> BTreeMap<String, Value> {
         .filter(|file| file != "expected.json")
         .collect();
     let named: BTreeSet<String> = table.keys().cloned().collect();
-    assert_eq!(
-        named,
-        files,
-        "expected.json of {} and its files",
-        directory.display()
-    );
+    assert_eq!(named, files, "expected.json of {} and its files", directory.display());
     table
 }
 
@@ -45,9 +37,7 @@ fn told(violations: &[Violation], wanted: &[Told]) -> Vec<Told> {
         .iter()
         .map(|violation| {
             let (path, rule) = (violation.path.clone(), violation.rule.code().to_owned());
-            let asked = wanted
-                .iter()
-                .any(|(p, r, name)| *p == path && *r == rule && name.is_some());
+            let asked = wanted.iter().any(|(p, r, name)| *p == path && *r == rule && name.is_some());
             (path, rule, violation.name.clone().filter(|_| asked))
         })
         .collect();
@@ -61,22 +51,13 @@ fn wanted(list: &Value) -> Vec<Told> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| {
-            (
-                text(one, "path").unwrap(),
-                text(one, "rule").unwrap(),
-                text(one, "name"),
-            )
-        })
+        .map(|one| (text(one, "path").unwrap(), text(one, "rule").unwrap(), text(one, "name")))
         .collect();
     wanted.sort();
     wanted
 }
 
-fn each_example(
-    kind: &str,
-    check: impl Fn(&RecordType, &[u8], &Value, &mut Scratch) -> Result<(), String>,
-) -> usize {
+fn each_example(kind: &str, check: impl Fn(&RecordType, &[u8], &Value, &mut Scratch) -> Result<(), String>) -> usize {
     let mut scratch = Scratch::new();
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for name in Registry::builtin().names() {
@@ -90,42 +71,24 @@ fn each_example(
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {seen}:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {seen}:\n{}", wrong.len(), wrong.join("\n"));
     seen
 }
 
 #[test]
 fn valid_examples_are_accepted_with_their_key_and_subject() {
     let seen = each_example("valid", |record_type, payload, expected, scratch| {
-        let facts = record_type
-            .validate(payload, scratch)
-            .map_err(|violations| violations.to_string())?;
-        let subject = facts
-            .subject
-            .as_ref()
-            .map(|subject| (subject.kind, &*subject.value));
+        let facts = record_type.validate(payload, scratch).map_err(|violations| violations.to_string())?;
+        let subject = facts.subject.as_ref().map(|subject| (subject.kind, &*subject.value));
         let wanted_subject = expected["subject"].as_object();
-        let wanted_subject = wanted_subject.map(|subject| {
-            (
-                subject["kind"].as_str().unwrap(),
-                subject["value"].as_str().unwrap(),
-            )
-        });
+        let wanted_subject =
+            wanted_subject.map(|subject| (subject["kind"].as_str().unwrap(), subject["value"].as_str().unwrap()));
         if facts.key != expected["key"].as_str().unwrap() || subject != wanted_subject {
             return Err("another key or subject".to_owned());
         }
         let warnings = expected.get("warnings").map(wanted).unwrap_or_default();
         let told = told(facts.warnings(), &warnings);
-        if told == warnings {
-            Ok(())
-        } else {
-            Err(format!("warnings {told:?}"))
-        }
+        if told == warnings { Ok(()) } else { Err(format!("warnings {told:?}")) }
     });
     assert!(seen >= 2 * Registry::builtin().names().len());
 }
@@ -139,11 +102,7 @@ fn invalid_examples_break_exactly_the_rules_that_they_name() {
             Err(violations) => violations,
         };
         let told = told(&violations, &wanted);
-        if told == wanted {
-            Ok(())
-        } else {
-            Err(format!("told {told:?}, wanted {wanted:?}"))
-        }
+        if told == wanted { Ok(()) } else { Err(format!("told {told:?}, wanted {wanted:?}")) }
     });
     assert!(seen >= 10 * Registry::builtin().names().len());
 }

@@ -15,10 +15,7 @@ fn root() -> PathBuf {
 }
 
 fn names_in(directory: &Path) -> BTreeSet<String> {
-    fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -27,31 +24,18 @@ fn every_record_type_and_table_of_the_directory_is_built_in() {
     let mut types = BTreeSet::new();
     for name in names_in(&root()) {
         for version in names_in_if_directory(&root().join(&name)) {
-            if root()
-                .join(&name)
-                .join(&version)
-                .join("schema.json")
-                .exists()
-            {
+            if root().join(&name).join(&version).join("schema.json").exists() {
                 types.insert(format!("{name}/{version}"));
             }
         }
     }
     assert_eq!(types, registry.names().map(str::to_owned).collect());
-    let tables: BTreeSet<String> = registry
-        .tables()
-        .iter()
-        .map(|table| format!("{}.json", table.name()))
-        .collect();
+    let tables: BTreeSet<String> = registry.tables().iter().map(|table| format!("{}.json", table.name())).collect();
     assert_eq!(names_in(&root().join("tables")), tables);
 }
 
 fn names_in_if_directory(path: &Path) -> BTreeSet<String> {
-    if path.is_dir() {
-        names_in(path)
-    } else {
-        BTreeSet::new()
-    }
+    if path.is_dir() { names_in(path) } else { BTreeSet::new() }
 }
 
 #[test]
@@ -60,29 +44,16 @@ fn every_field_has_titles_in_both_languages_and_every_value_a_sensitivity() {
         for field in Registry::builtin().get(name).unwrap().fields() {
             let place = format!("{name} {}", field.pointer);
             assert!(
-                field
-                    .title_en
-                    .as_ref()
-                    .is_some_and(|title| !title.is_empty() && title.is_ascii()),
+                field.title_en.as_ref().is_some_and(|title| !title.is_empty() && title.is_ascii()),
                 "{place}: English title"
             );
-            assert!(
-                field
-                    .title_zh
-                    .as_ref()
-                    .is_some_and(|title| !title.is_ascii()),
-                "{place}: Chinese title"
-            );
+            assert!(field.title_zh.as_ref().is_some_and(|title| !title.is_ascii()), "{place}: Chinese title");
             assert_eq!(
                 field.description_en.is_some(),
                 field.description_zh.is_some(),
                 "{place}: described in one language only"
             );
-            assert_eq!(
-                field.sensitivity.is_some(),
-                field.is_leaf(),
-                "{place}: sensitivity"
-            );
+            assert_eq!(field.sensitivity.is_some(), field.is_leaf(), "{place}: sensitivity");
         }
     }
 }
@@ -90,37 +61,14 @@ fn every_field_has_titles_in_both_languages_and_every_value_a_sensitivity() {
 #[test]
 fn document_numbers_are_sensitive_and_names_of_people_personal() {
     for name in Registry::builtin().names() {
-        for field in Registry::builtin()
-            .get(name)
-            .unwrap()
-            .fields()
-            .iter()
-            .filter(|field| field.is_leaf())
-        {
+        for field in Registry::builtin().get(name).unwrap().fields().iter().filter(|field| field.is_leaf()) {
             let sensitivity = field.sensitivity.unwrap();
             let last = field.pointer.rsplit('/').next().unwrap();
             if last == "id_number" {
-                assert_eq!(
-                    sensitivity.personal,
-                    Personal::Sensitive,
-                    "{name} {}",
-                    field.pointer
-                );
+                assert_eq!(sensitivity.personal, Personal::Sensitive, "{name} {}", field.pointer);
             }
-            if [
-                "contact_name",
-                "handler_name",
-                "mobile",
-                "legal_representative",
-            ]
-            .contains(&last)
-            {
-                assert_eq!(
-                    sensitivity.personal,
-                    Personal::Personal,
-                    "{name} {}",
-                    field.pointer
-                );
+            if ["contact_name", "handler_name", "mobile", "legal_representative"].contains(&last) {
+                assert_eq!(sensitivity.personal, Personal::Personal, "{name} {}", field.pointer);
             }
             // What is core data of the state has no business in an exchange between departments.
             assert_ne!(sensitivity.level, Level::Core, "{name} {}", field.pointer);
@@ -135,17 +83,8 @@ fn every_table_says_where_its_codes_come_from_and_how_certain_that_is() {
             .iter()
             .any(|word| table.source().contains(&format!("Certainty: {word}")));
         // The table of regions joins dated lists and says so in its own words.
-        assert!(
-            certain || table.name() == "region",
-            "{}: {}",
-            table.name(),
-            table.source()
-        );
-        let codes: BTreeSet<&str> = table
-            .codes()
-            .iter()
-            .map(|code| code.code.as_str())
-            .collect();
+        assert!(certain || table.name() == "region", "{}: {}", table.name(), table.source());
+        let codes: BTreeSet<&str> = table.codes().iter().map(|code| code.code.as_str()).collect();
         assert_eq!(codes.len(), table.codes().len(), "{}", table.name());
     }
 }
@@ -153,17 +92,10 @@ fn every_table_says_where_its_codes_come_from_and_how_certain_that_is() {
 #[test]
 fn every_table_is_used() {
     let registry = Registry::builtin();
-    let used: BTreeSet<&str> = registry
-        .names()
-        .flat_map(|name| registry.get(name).unwrap().tables())
-        .map(|table| table.name())
-        .collect();
-    let unused: Vec<&str> = registry
-        .tables()
-        .iter()
-        .map(|table| table.name())
-        .filter(|name| !used.contains(name))
-        .collect();
+    let used: BTreeSet<&str> =
+        registry.names().flat_map(|name| registry.get(name).unwrap().tables()).map(|table| table.name()).collect();
+    let unused: Vec<&str> =
+        registry.tables().iter().map(|table| table.name()).filter(|name| !used.contains(name)).collect();
     // Regions are checked as identifiers, since a revoked one is a warning; the table is theirs.
     assert_eq!(unused, ["region"]);
 }
@@ -172,29 +104,13 @@ fn every_table_is_used() {
 fn every_readme_names_every_field_and_every_rule() {
     for name in Registry::builtin().names() {
         let readme = fs::read_to_string(root().join(name).join("README.md")).unwrap();
-        for field in Registry::builtin()
-            .get(name)
-            .unwrap()
-            .fields()
-            .iter()
-            .filter(|field| field.is_leaf())
-        {
-            assert!(
-                readme.contains(&format!("`{}`", field.pointer)),
-                "{name}: README does not name {}",
-                field.pointer
-            );
+        for field in Registry::builtin().get(name).unwrap().fields().iter().filter(|field| field.is_leaf()) {
+            assert!(readme.contains(&format!("`{}`", field.pointer)), "{name}: README does not name {}", field.pointer);
         }
-        let schema: serde_json::Value =
-            serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
+        let schema: serde_json::Value = serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
         for rule in schema["x-rules"].as_array().unwrap() {
-            let rule = rule["name"]
-                .as_str()
-                .unwrap_or_else(|| panic!("{name}: a rule without a name"));
-            assert!(
-                readme.contains(&format!("`{rule}`")),
-                "{name}: README does not name the rule {rule}"
-            );
+            let rule = rule["name"].as_str().unwrap_or_else(|| panic!("{name}: a rule without a name"));
+            assert!(readme.contains(&format!("`{rule}`")), "{name}: README does not name the rule {rule}");
         }
     }
 }
@@ -202,16 +118,11 @@ fn every_readme_names_every_field_and_every_rule() {
 #[test]
 fn every_declared_rule_has_an_example_that_breaks_it() {
     for name in Registry::builtin().names() {
-        let expected =
-            fs::read_to_string(root().join(name).join("examples/invalid/expected.json")).unwrap();
-        let schema: serde_json::Value =
-            serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
+        let expected = fs::read_to_string(root().join(name).join("examples/invalid/expected.json")).unwrap();
+        let schema: serde_json::Value = serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
         for rule in schema["x-rules"].as_array().unwrap() {
             let rule = rule["name"].as_str().unwrap();
-            assert!(
-                expected.contains(&format!("\"{rule}\"")),
-                "{name}: no invalid example breaks {rule}"
-            );
+            assert!(expected.contains(&format!("\"{rule}\"")), "{name}: no invalid example breaks {rule}");
         }
     }
 }
@@ -232,22 +143,9 @@ fn a_department_may_register_its_own_type_over_the_same_tables() {
     assert_eq!(registry.schema("dog-permit/v1"), Some(PERMIT.as_bytes()));
     let mut scratch = Scratch::new();
     let known = registry.get("dog-permit/v1").unwrap();
-    assert_eq!(
-        known
-            .validate(br#"{"number":"7","holder_type":"111"}"#, &mut scratch)
-            .unwrap()
-            .key,
-        "7"
-    );
-    assert!(
-        known
-            .validate(br#"{"number":"7","holder_type":"112"}"#, &mut scratch)
-            .is_err()
-    );
-    assert!(
-        Registry::builtin().get("dog-permit/v1").is_none(),
-        "the built-in registry is not changed by its clones"
-    );
+    assert_eq!(known.validate(br#"{"number":"7","holder_type":"111"}"#, &mut scratch).unwrap().key, "7");
+    assert!(known.validate(br#"{"number":"7","holder_type":"112"}"#, &mut scratch).is_err());
+    assert!(Registry::builtin().get("dog-permit/v1").is_none(), "the built-in registry is not changed by its clones");
 }
 
 #[test]
@@ -255,21 +153,13 @@ fn a_name_never_changes_its_meaning() {
     let mut registry = Registry::builtin().clone();
     let first = registry.register(PERMIT.as_bytes()).unwrap();
     let again = registry.register(PERMIT.as_bytes()).unwrap();
-    assert!(
-        std::sync::Arc::ptr_eq(&first, &again),
-        "the same document again is no mistake"
-    );
+    assert!(std::sync::Arc::ptr_eq(&first, &again), "the same document again is no mistake");
     let changed = PERMIT.replace("20", "30");
     let error = registry.register(changed.as_bytes()).unwrap_err();
     assert_eq!(error.problems()[0].flaw.code(), "NAME_TAKEN");
     assert_eq!(registry.schema("dog-permit/v1"), Some(PERMIT.as_bytes()));
     let ours = PERMIT.replace("dog-permit", "enterprise");
-    assert_eq!(
-        registry.register(ours.as_bytes()).unwrap_err().problems()[0]
-            .flaw
-            .code(),
-        "NAME_TAKEN"
-    );
+    assert_eq!(registry.register(ours.as_bytes()).unwrap_err().problems()[0].flaw.code(), "NAME_TAKEN");
 }
 
 #[test]
@@ -277,18 +167,12 @@ fn a_type_registered_at_run_time_is_held_to_the_same_profile() {
     let mut registry = Registry::builtin().clone();
     let before = registry.names().len();
     for (from, to, code) in [
-        (
-            r#""maxLength": 20"#,
-            r#""maxLength": 20, "minProperties": 1"#,
-            "UNKNOWN_KEYWORD",
-        ),
+        (r#""maxLength": 20"#, r#""maxLength": 20, "minProperties": 1"#, "UNKNOWN_KEYWORD"),
         (r#""maxLength": 20"#, r#""minLength": 1"#, "MISSING_KEYWORD"),
         (r#""additionalProperties": false,"#, "", "MISSING_KEYWORD"),
         ("holder-id-type", "no-such-table", "UNKNOWN_TABLE"),
     ] {
-        let error = registry
-            .register(PERMIT.replace(from, to).as_bytes())
-            .unwrap_err();
+        let error = registry.register(PERMIT.replace(from, to).as_bytes()).unwrap_err();
         assert_eq!(error.problems()[0].flaw.code(), code, "{to}");
     }
     assert_eq!(registry.names().len(), before);
@@ -300,40 +184,24 @@ fn a_bad_table_or_type_is_told_with_all_its_problems() {
     let error = Registry::from_documents(&[table], &[]).unwrap_err();
     assert_eq!(error.problems()[0].flaw.code(), "DUPLICATE_CODE");
     let error = Registry::from_documents(&[], &[b"[", PERMIT.as_bytes()]).unwrap_err();
-    let codes: Vec<_> = error
-        .problems()
-        .iter()
-        .map(|problem| problem.flaw.code())
-        .collect();
+    let codes: Vec<_> = error.problems().iter().map(|problem| problem.flaw.code()).collect();
     assert_eq!(codes, ["NOT_JSON", "UNKNOWN_TABLE"]);
 }
 
 #[test]
 fn the_worked_example_of_the_readme_is_true() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<&str> = readme
-        .split("```json\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
-    let [schema, record] = blocks[..] else {
-        panic!("a schema and a record")
-    };
+    let blocks: Vec<&str> = readme.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [schema, record] = blocks[..] else { panic!("a schema and a record") };
     let mut registry = Registry::builtin().clone();
     let dogs = registry.register(schema.as_bytes()).unwrap();
     let mut scratch = Scratch::new();
     let facts = dogs.validate(record.as_bytes(), &mut scratch).unwrap();
     assert!(readme.contains(&format!("with the key `{}`", facts.key)));
-    assert_eq!(
-        facts.subject.as_ref().map(|subject| subject.kind),
-        Some("resident_id")
-    );
+    assert_eq!(facts.subject.as_ref().map(|subject| subject.kind), Some("resident_id"));
     assert!(facts.warnings().is_empty());
     for name in Registry::builtin().names() {
-        assert!(
-            readme.contains(&format!("[`{name}`]({name}/README.md)")),
-            "README does not list {name}"
-        );
+        assert!(readme.contains(&format!("[`{name}`]({name}/README.md)")), "README does not list {name}");
     }
 }
 
@@ -349,8 +217,5 @@ fn a_full_registry_takes_no_more_and_keeps_what_it_has() {
     assert_eq!(error.problems()[0].flaw.code(), "TOO_MANY_RECORD_TYPES");
     assert_eq!(registry.names().len(), MAX_RECORD_TYPES);
     let there = Registry::builtin().schema("enterprise/v1").unwrap();
-    assert!(
-        registry.register(there).is_ok(),
-        "what is there may be registered again"
-    );
+    assert!(registry.register(there).is_ok(), "what is there may be registered again");
 }

@@ -5,29 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use serde_json::Value;
-use shuqiao_schemas::engine::{
-    Field, FieldRule, HashAlgorithm, HashKeys, Mask, Personal, Rule, Scratch, Treatment,
-};
+use shuqiao_schemas::engine::{Field, FieldRule, HashAlgorithm, HashKeys, Mask, Personal, Rule, Scratch, Treatment};
 use shuqiao_schemas::registry::Registry;
 use std::fs;
 use std::path::Path;
 
 /// Every example of a record type and kind: file name and bytes.
 fn examples(name: &str, kind: &str) -> Vec<(String, Vec<u8>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(name)
-        .join("examples")
-        .join(kind);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).join("examples").join(kind);
     fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_name() != "expected.json")
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
-        })
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
         .collect()
 }
 
@@ -55,8 +45,7 @@ fn an_ordinary_validator_agrees_on_all_that_is_json_schema() {
     let mut scratch = Scratch::new();
     let (mut refused, mut ours_only) = (0, 0);
     for name in Registry::builtin().names() {
-        let schema: Value =
-            serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
+        let schema: Value = serde_json::from_slice(Registry::builtin().schema(name).unwrap()).unwrap();
         let theirs = jsonschema::draft202012::new(&schema).unwrap();
         let ours = Registry::builtin().get(name).unwrap();
         for kind in ["valid", "invalid"] {
@@ -64,9 +53,7 @@ fn an_ordinary_validator_agrees_on_all_that_is_json_schema() {
                 let record: Value = serde_json::from_slice(&payload).unwrap();
                 let standard = match ours.validate(&payload, &mut scratch) {
                     Ok(_) => false,
-                    Err(violations) => violations
-                        .iter()
-                        .any(|violation| is_standard(violation.rule)),
+                    Err(violations) => violations.iter().any(|violation| is_standard(violation.rule)),
                 };
                 assert_eq!(theirs.is_valid(&record), !standard, "{name} {kind}/{file}");
                 refused += usize::from(standard);
@@ -88,24 +75,12 @@ fn indexed_values_are_those_of_the_record() {
             let record: Value = serde_json::from_slice(&payload).unwrap();
             let facts = record_type.validate(&payload, &mut scratch).unwrap();
             for (number, indexed) in record_type.indexed_fields().iter().enumerate() {
-                let there = record
-                    .pointer(&indexed.pointer)
-                    .map(|value| value.as_str().unwrap());
-                assert_eq!(
-                    facts.indexed(number).as_deref(),
-                    there,
-                    "{name} {file} {}",
-                    indexed.pointer
-                );
+                let there = record.pointer(&indexed.pointer).map(|value| value.as_str().unwrap());
+                assert_eq!(facts.indexed(number).as_deref(), there, "{name} {file} {}", indexed.pointer);
                 found[number] += usize::from(there.is_some());
             }
         }
-        let unseen: Vec<_> = record_type
-            .indexed_fields()
-            .iter()
-            .zip(found)
-            .filter(|(_, count)| *count == 0)
-            .collect();
+        let unseen: Vec<_> = record_type.indexed_fields().iter().zip(found).filter(|(_, count)| *count == 0).collect();
         assert!(unseen.is_empty(), "{name}: no valid example has {unseen:?}");
     }
 }
@@ -159,19 +134,10 @@ fn a_view_that_masks_what_can_be_masked_shows_no_person() {
     let mut hidden = 0;
     for name in Registry::builtin().names() {
         let record_type = Registry::builtin().get(name).unwrap();
-        let leaves: Vec<&Field> = record_type
-            .fields()
-            .iter()
-            .filter(|field| field.is_leaf())
-            .collect();
+        let leaves: Vec<&Field> = record_type.fields().iter().filter(|field| field.is_leaf()).collect();
         let rules: Vec<FieldRule> = leaves
             .iter()
-            .filter_map(|field| {
-                Some(FieldRule {
-                    pointer: field.pointer.clone(),
-                    treatment: careful(field)?,
-                })
-            })
+            .filter_map(|field| Some(FieldRule { pointer: field.pointer.clone(), treatment: careful(field)? }))
             .collect();
         let view = record_type.projection(&rules).unwrap();
         for (file, payload) in examples(name, "valid") {
@@ -181,21 +147,14 @@ fn a_view_that_masks_what_can_be_masked_shows_no_person() {
             view.apply(&payload, &keys, &mut shown).unwrap();
             let shown: Value = serde_json::from_slice(&shown).unwrap();
             for field in &leaves {
-                let (before, after) = (
-                    values_at(&record, &field.pointer),
-                    values_at(&shown, &field.pointer),
-                );
+                let (before, after) = (values_at(&record, &field.pointer), values_at(&shown, &field.pointer));
                 if careful(field) == Some(Treatment::Clear) {
                     assert_eq!(before, after, "{name} {file} {}", field.pointer);
                     continue;
                 }
                 for value in before {
                     hidden += 1;
-                    assert!(
-                        !after.contains(&value),
-                        "{name} {file} {}: shown as it is",
-                        field.pointer
-                    );
+                    assert!(!after.contains(&value), "{name} {file} {}: shown as it is", field.pointer);
                 }
             }
         }

@@ -1,1 +1,134 @@
-//! (to be written)
+//! The command line: a node, and everything that people and scripts ask of one.
+//!
+//! Promises: the exit code says what kind of failure it was ([`exit::TABLE`]); an error says what to do next; what a command answers goes to
+//! standard output and nothing else does; a reader that has seen enough (`| head`) ends a command quietly.
+
+mod authority;
+mod connection;
+mod error;
+pub mod exit;
+mod manifest;
+mod node;
+mod output;
+mod publish;
+mod query;
+mod record;
+mod resource;
+mod subscribe;
+mod tools;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::{error::Error, exit::Exit};
+
+/// Shuqiao 数桥: departments publish standardized records once; others query them and subscribe to them, as far as a grant allows.
+#[derive(Debug, Parser)]
+#[command(name = "shuqiao", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node until it is told to stop (SIGTERM or Ctrl-C drains it).
+    Serve(node::Serve),
+    /// Show one resource.
+    Get(resource::Get),
+    /// Show all resources of a kind that you may see.
+    List(resource::List),
+    /// Show one resource and what belongs to it.
+    Describe(resource::Describe),
+    /// Create or update resources as their manifests say.
+    Apply(resource::Apply),
+    /// Delete a resource; a grant is revoked.
+    Delete(resource::Delete),
+    /// Publish records into a dataset of your department.
+    Publish(publish::Publish),
+    /// Print the records of a subscription and acknowledge them.
+    Subscribe(subscribe::Subscribe),
+    /// Ask for records; every question names its purpose.
+    #[command(subcommand)]
+    Query(query::Query),
+    /// Read the trail of every access.
+    #[command(subcommand)]
+    Audit(node::Audit),
+    /// Show how a node stands.
+    Status(node::Status),
+    /// Run a small certificate authority, for sandboxes and small sites.
+    #[command(subcommand)]
+    Pki(authority::Pki),
+    /// Compare or rebuild a node's view.
+    #[command(subcommand)]
+    View(node::View),
+    /// Judge identifiers without a node.
+    #[command(subcommand)]
+    Inspect(tools::Inspect),
+    /// Look at a node's configuration.
+    #[command(subcommand)]
+    Config(tools::Config),
+    /// Print a completion script for a shell.
+    Completions(tools::Completions),
+}
+
+impl Command {
+    async fn run(self) -> Result<Exit, Error> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Get(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Describe(command) => command.run().await,
+            Self::Apply(command) => command.run().await,
+            Self::Delete(command) => command.run().await,
+            Self::Publish(command) => command.run().await,
+            Self::Subscribe(command) => command.run().await,
+            Self::Query(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
+            Self::Status(command) => command.run().await,
+            Self::Pki(command) => command.run(),
+            Self::View(command) => command.run().await,
+            Self::Inspect(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Completions(command) => command.run(&mut command_line()),
+        }
+    }
+}
+
+/// The parser, with the table of exit codes in its long help.
+fn command_line() -> clap::Command {
+    let codes = exit::TABLE.iter().map(|(exit, meaning)| format!("  {}  {meaning}", exit.code())).collect::<Vec<_>>();
+    Cli::command().after_long_help(format!("Exit codes:\n{}", codes.join("\n")))
+}
+
+/// Runs the command that the process's arguments say.
+pub fn main() -> ExitCode {
+    let cli = match command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        // Help and version also arrive here; clap knows which goes where, and its code for bad usage is ours.
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return finish(Err(Error::Read { what: "the runtime".into(), source })),
+    };
+    finish(runtime.block_on(Box::pin(cli.command.run())))
+}
+
+fn finish(result: Result<Exit, Error>) -> ExitCode {
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            let exit = error.exit();
+            if exit != Exit::Success {
+                output::note(&error.explain());
+            }
+            exit
+        }
+    };
+    ExitCode::from(exit.code())
+}

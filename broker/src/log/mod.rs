@@ -9,6 +9,9 @@
 //! - a [`Reader`] sees each durable entry once, in order, without polling delay at the tail, and says so when its position is beyond retention;
 //! - offsets grow, may have gaps, and are never reused.
 //!
+//! After a failure a topic takes nothing until every [`Pending`] that reports it was taken or dropped (`log/fence.rs`): a caller with several submissions
+//! in flight cannot leave a hole behind it.
+//!
 //! Back-pressure: [`Log::submit`] waits while more than the configured bytes are in flight. Nothing here grows without bound.
 
 use std::{fmt, sync::Arc};
@@ -16,10 +19,14 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 pub mod embedded;
+mod fence;
 pub mod kafka;
+mod metrics;
 
 #[cfg(test)]
 mod contract;
+
+pub use metrics::Metrics;
 
 /// What went wrong with the log. `Display` carries no payload and no key.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -117,6 +124,11 @@ impl Topic {
     /// Subscription cursors, compacted.
     pub fn cursors(prefix: &str) -> Self {
         Self(format!("{prefix}.cursors").into())
+    }
+
+    /// A topic that the log itself holds under that name.
+    fn stored(name: &str) -> Self {
+        Self(name.into())
     }
 
     /// The name.

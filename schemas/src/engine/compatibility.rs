@@ -5,9 +5,7 @@
 //! version would refuse it. Where a change cannot be decided (one pattern against another) it counts as breaking.
 
 use super::dates::Decimal;
-use super::program::{
-    ArrayRules, Form, IntegerRules, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
-};
+use super::program::{ArrayRules, Form, IntegerRules, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules};
 use super::record_type::{Field, RecordType};
 use std::collections::BTreeSet;
 
@@ -87,23 +85,13 @@ pub struct Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} ({}): {}",
-            self.name,
-            self.class.as_str(),
-            self.fields.join(", ")
-        )
+        write!(f, "{} ({}): {}", self.name, self.class.as_str(), self.fields.join(", "))
     }
 }
 
 /// Every difference from `old` to `new`, in the order of the schemas.
 pub fn compare(old: &RecordType, new: &RecordType) -> Vec<Difference> {
-    let mut comparison = Comparison {
-        old,
-        new,
-        differences: Vec::new(),
-    };
+    let mut comparison = Comparison { old, new, differences: Vec::new() };
     comparison.declarations();
     comparison.place(old.program.root, new.program.root);
     comparison.differences
@@ -111,9 +99,7 @@ pub fn compare(old: &RecordType, new: &RecordType) -> Vec<Difference> {
 
 /// The class of all differences together.
 pub fn class(differences: &[Difference]) -> Class {
-    differences
-        .iter()
-        .fold(Class::Full, |class, difference| class.and(difference.class))
+    differences.iter().fold(Class::Full, |class, difference| class.and(difference.class))
 }
 
 /// A difference that breaks the promise, and the version that it was found against.
@@ -127,27 +113,15 @@ pub struct Breach {
 
 /// Holds `new` to `mode` against the versions before it, oldest first: against all of them if `transitive`, else against the last.
 /// Empty if the promise is kept.
-pub fn check(
-    history: &[&RecordType],
-    new: &RecordType,
-    mode: Mode,
-    transitive: bool,
-) -> Vec<Breach> {
-    let first = if transitive {
-        0
-    } else {
-        history.len().saturating_sub(1)
-    };
+pub fn check(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bool) -> Vec<Breach> {
+    let first = if transitive { 0 } else { history.len().saturating_sub(1) };
     let versions = history.get(first..).unwrap_or_default();
     let against = |old: &&RecordType| {
         let against = old.name().to_owned();
         compare(old, new)
             .into_iter()
             .filter(|difference| !difference.class.keeps(mode))
-            .map(move |difference| Breach {
-                against: against.clone(),
-                difference,
-            })
+            .map(move |difference| Breach { against: against.clone(), difference })
             .collect::<Vec<_>>()
     };
     versions.iter().flat_map(against).collect()
@@ -171,11 +145,7 @@ fn limit<T: PartialOrd>(old: Option<T>, new: Option<T>, upper: bool) -> Option<C
         (None, Some(_)) => Some(Class::Forward),
         (Some(_), None) => Some(Class::Backward),
         (Some(old), Some(new)) => {
-            let (more, less) = if upper {
-                (new > old, new < old)
-            } else {
-                (new < old, new > old)
-            };
+            let (more, less) = if upper { (new > old, new < old) } else { (new < old, new > old) };
             widened_or_narrowed(more, less)
         }
     }
@@ -210,119 +180,59 @@ fn form(old: Form, new: Form) -> Option<Class> {
             };
             widened_or_narrowed(wider(new, old), wider(old, new))
         }
-        (old, new) => condition(
-            Some(old).filter(|form| *form != Form::Free),
-            Some(new).filter(|form| *form != Form::Free),
-        ),
+        (old, new) => {
+            condition(Some(old).filter(|form| *form != Form::Free), Some(new).filter(|form| *form != Form::Free))
+        }
     }
 }
 
 impl Comparison<'_> {
     fn tell(&mut self, name: &'static str, class: Option<Class>, fields: &[String]) {
         if let Some(class) = class {
-            self.differences.push(Difference {
-                name,
-                class,
-                fields: fields.to_vec(),
-            });
+            self.differences.push(Difference { name, class, fields: fields.to_vec() });
         }
     }
 
     fn declarations(&mut self) {
         let (old, new) = (self.old, self.new);
-        let family =
-            |record_type: &RecordType| record_type.name().split('/').next().map(str::to_owned);
-        self.tell(
-            "name-changed",
-            (family(old) != family(new)).then_some(Class::Breaking),
-            &[],
-        );
+        let family = |record_type: &RecordType| record_type.name().split('/').next().map(str::to_owned);
+        self.tell("name-changed", (family(old) != family(new)).then_some(Class::Breaking), &[]);
         let both = |a: &[String], b: &[String]| {
-            a.iter()
-                .chain(b)
-                .cloned()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect::<Vec<_>>()
+            a.iter().chain(b).cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
         };
         if old.key() != new.key() {
-            self.tell(
-                "key-changed",
-                Some(Class::Breaking),
-                &both(old.key(), new.key()),
-            );
+            self.tell("key-changed", Some(Class::Breaking), &both(old.key(), new.key()));
         }
         if old.subject() != new.subject() {
-            let fields = |record_type: &RecordType| {
-                record_type
-                    .subject()
-                    .map(|subject| subject.fields())
-                    .unwrap_or_default()
-            };
-            self.tell(
-                "subject-changed",
-                Some(Class::Breaking),
-                &both(&fields(old), &fields(new)),
-            );
+            let fields =
+                |record_type: &RecordType| record_type.subject().map(|subject| subject.fields()).unwrap_or_default();
+            self.tell("subject-changed", Some(Class::Breaking), &both(&fields(old), &fields(new)));
         }
         let indexed = |record_type: &RecordType| {
-            record_type
-                .indexed_fields()
-                .iter()
-                .map(|field| field.pointer.clone())
-                .collect::<Vec<_>>()
+            record_type.indexed_fields().iter().map(|field| field.pointer.clone()).collect::<Vec<_>>()
         };
         if indexed(old) != indexed(new) {
-            self.tell(
-                "indexed-fields-changed",
-                Some(Class::Full),
-                &both(&indexed(old), &indexed(new)),
-            );
+            self.tell("indexed-fields-changed", Some(Class::Full), &both(&indexed(old), &indexed(new)));
         }
-        let has = |program: &Program, text: &str| {
-            program.rules.iter().any(|rule| rule.test.text() == text)
-        };
-        for rule in new
-            .program
-            .rules
-            .iter()
-            .filter(|rule| !has(&old.program, &rule.test.text()))
-        {
+        let has = |program: &Program, text: &str| program.rules.iter().any(|rule| rule.test.text() == text);
+        for rule in new.program.rules.iter().filter(|rule| !has(&old.program, &rule.test.text())) {
             self.tell("rule-added", Some(Class::Forward), &rule.test.pointers());
         }
-        for rule in old
-            .program
-            .rules
-            .iter()
-            .filter(|rule| !has(&new.program, &rule.test.text()))
-        {
+        for rule in old.program.rules.iter().filter(|rule| !has(&new.program, &rule.test.text())) {
             self.tell("rule-removed", Some(Class::Backward), &rule.test.pointers());
         }
     }
 
     fn place(&mut self, old_id: NodeId, new_id: NodeId) {
-        let (Some(old), Some(new)) = (
-            self.old.program.nodes.get(old_id),
-            self.new.program.nodes.get(new_id),
-        ) else {
+        let (Some(old), Some(new)) = (self.old.program.nodes.get(old_id), self.new.program.nodes.get(new_id)) else {
             return;
         };
-        let (Some(old_field), Some(new_field)) =
-            (self.old.fields().get(old_id), self.new.fields().get(new_id))
-        else {
+        let (Some(old_field), Some(new_field)) = (self.old.fields().get(old_id), self.new.fields().get(new_id)) else {
             return;
         };
         let at = [new_field.pointer.clone()];
-        self.tell(
-            "null-allowed",
-            (!old.nullable && new.nullable).then_some(Class::Backward),
-            &at,
-        );
-        self.tell(
-            "null-refused",
-            (old.nullable && !new.nullable).then_some(Class::Forward),
-            &at,
-        );
+        self.tell("null-allowed", (!old.nullable && new.nullable).then_some(Class::Backward), &at);
+        self.tell("null-refused", (old.nullable && !new.nullable).then_some(Class::Forward), &at);
         self.documentation(old_field, new_field, &at);
         match (&old.shape, &new.shape) {
             (Shape::Object(old), Shape::Object(new)) => self.members(old, new),
@@ -330,26 +240,14 @@ impl Comparison<'_> {
             (Shape::Text(old), Shape::Text(new)) => self.text(old, new, &at),
             (Shape::Integer(old), Shape::Integer(new)) => self.integer(old, new, &at),
             (Shape::Number(old), Shape::Number(new)) => self.number(old, new, &at),
-            (
-                &Shape::Boolean {
-                    on: old_on,
-                    off: old_off,
-                },
-                &Shape::Boolean { on, off },
-            ) => {
-                let class = widened_or_narrowed(
-                    (on && !old_on) || (off && !old_off),
-                    (old_on && !on) || (old_off && !off),
-                );
+            (&Shape::Boolean { on: old_on, off: old_off }, &Shape::Boolean { on, off }) => {
+                let class =
+                    widened_or_narrowed((on && !old_on) || (off && !old_off), (old_on && !on) || (old_off && !off));
                 self.tell("values-changed", class, &at);
             }
             (Shape::Null, Shape::Null) => {}
-            (Shape::Integer(_), Shape::Number(_)) => {
-                self.tell("type-widened", Some(Class::Backward), &at)
-            }
-            (Shape::Number(_), Shape::Integer(_)) => {
-                self.tell("type-narrowed", Some(Class::Forward), &at)
-            }
+            (Shape::Integer(_), Shape::Number(_)) => self.tell("type-widened", Some(Class::Backward), &at),
+            (Shape::Number(_), Shape::Integer(_)) => self.tell("type-narrowed", Some(Class::Forward), &at),
             _ => {
                 let mut fields = below(self.old, old_id);
                 fields.extend(below(self.new, new_id));
@@ -362,34 +260,16 @@ impl Comparison<'_> {
 
     fn documentation(&mut self, old: &Field, new: &Field, at: &[String]) {
         let texts = |field: &Field| {
-            [
-                &field.title_en,
-                &field.title_zh,
-                &field.description_en,
-                &field.description_zh,
-            ]
-            .map(Clone::clone)
+            [&field.title_en, &field.title_zh, &field.description_en, &field.description_zh].map(Clone::clone)
         };
-        self.tell(
-            "documentation-changed",
-            (texts(old) != texts(new)).then_some(Class::Full),
-            at,
-        );
-        self.tell(
-            "sensitivity-changed",
-            (old.sensitivity != new.sensitivity).then_some(Class::Full),
-            at,
-        );
+        self.tell("documentation-changed", (texts(old) != texts(new)).then_some(Class::Full), at);
+        self.tell("sensitivity-changed", (old.sensitivity != new.sensitivity).then_some(Class::Full), at);
     }
 
     fn members(&mut self, old: &ObjectRules, new: &ObjectRules) {
         for (number, member) in old.members.iter().enumerate() {
             let Some(kept) = new.names.find(&new.members, &member.name) else {
-                let class = if old.is_required(number) {
-                    Class::Breaking
-                } else {
-                    Class::Forward
-                };
+                let class = if old.is_required(number) { Class::Breaking } else { Class::Forward };
                 self.tell("field-removed", Some(class), &below(self.old, member.node));
                 continue;
             };
@@ -406,90 +286,40 @@ impl Comparison<'_> {
         }
         for (number, member) in new.members.iter().enumerate() {
             if old.names.find(&old.members, &member.name).is_none() {
-                let class = if new.is_required(number) {
-                    Class::Breaking
-                } else {
-                    Class::Backward
-                };
+                let class = if new.is_required(number) { Class::Breaking } else { Class::Backward };
                 self.tell("field-added", Some(class), &below(self.new, member.node));
             }
         }
     }
 
     fn array(&mut self, old: &ArrayRules, new: &ArrayRules, at: &[String]) {
-        self.tell(
-            "min-items-changed",
-            limit(Some(old.least), Some(new.least), false),
-            at,
-        );
-        self.tell(
-            "max-items-changed",
-            limit(Some(old.most), Some(new.most), true),
-            at,
-        );
+        self.tell("min-items-changed", limit(Some(old.least), Some(new.least), false), at);
+        self.tell("max-items-changed", limit(Some(old.most), Some(new.most), true), at);
         self.place(old.items, new.items);
     }
 
     fn text(&mut self, old: &TextRules, new: &TextRules, at: &[String]) {
         let least = |rules: &TextRules| rules.least.unwrap_or(0);
-        self.tell(
-            "min-length-changed",
-            limit(Some(least(old)), Some(least(new)), false),
-            at,
-        );
+        self.tell("min-length-changed", limit(Some(least(old)), Some(least(new)), false), at);
         self.tell("max-length-changed", limit(old.most, new.most, true), at);
-        self.tell(
-            "max-bytes-changed",
-            limit(old.most_gb18030, new.most_gb18030, true),
-            at,
-        );
-        let pattern =
-            |rules: &TextRules| rules.pattern.as_ref().map(|pattern| pattern.source.clone());
+        self.tell("max-bytes-changed", limit(old.most_gb18030, new.most_gb18030, true), at);
+        let pattern = |rules: &TextRules| rules.pattern.as_ref().map(|pattern| pattern.source.clone());
         self.tell("pattern-changed", condition(pattern(old), pattern(new)), at);
-        let members = |rules: &TextRules| {
-            rules
-                .among
-                .as_ref()
-                .map(|choice| choice.members.iter().cloned().collect())
-        };
-        self.tell(
-            "values-changed",
-            list::<String>(members(old), members(new)),
-            at,
-        );
+        let members = |rules: &TextRules| rules.among.as_ref().map(|choice| choice.members.iter().cloned().collect());
+        self.tell("values-changed", list::<String>(members(old), members(new)), at);
         let codes = |rules: &TextRules| {
-            rules
-                .table
-                .as_ref()
-                .map(|table| table.codes().iter().map(|code| code.code.clone()).collect())
+            rules.table.as_ref().map(|table| table.codes().iter().map(|code| code.code.clone()).collect())
         };
-        self.tell(
-            "code-table-changed",
-            list::<String>(codes(old), codes(new)),
-            at,
-        );
+        self.tell("code-table-changed", list::<String>(codes(old), codes(new)), at);
         self.tell("form-changed", form(old.form, new.form), at);
-        self.tell(
-            "identifier-changed",
-            condition(old.identifier, new.identifier),
-            at,
-        );
+        self.tell("identifier-changed", condition(old.identifier, new.identifier), at);
     }
 
     fn integer(&mut self, old: &IntegerRules, new: &IntegerRules, at: &[String]) {
         self.tell("minimum-changed", limit(old.least, new.least, false), at);
         self.tell("maximum-changed", limit(old.most, new.most, true), at);
-        let members = |rules: &IntegerRules| {
-            rules
-                .among
-                .as_ref()
-                .map(|among| among.iter().copied().collect())
-        };
-        self.tell(
-            "values-changed",
-            list::<i64>(members(old), members(new)),
-            at,
-        );
+        let members = |rules: &IntegerRules| rules.among.as_ref().map(|among| among.iter().copied().collect());
+        self.tell("values-changed", list::<i64>(members(old), members(new)), at);
     }
 
     fn number(&mut self, old: &NumberRules, new: &NumberRules, at: &[String]) {
@@ -497,17 +327,8 @@ impl Comparison<'_> {
         self.tell("maximum-changed", limit(old.most, new.most, true), at);
         // Finite doubles order like this; zero and minus zero, which are one value, are folded by adding zero.
         let key = |value: &f64| (value + 0.0).to_bits();
-        let members = |rules: &NumberRules| {
-            rules
-                .among
-                .as_ref()
-                .map(|among| among.iter().map(key).collect())
-        };
-        self.tell(
-            "values-changed",
-            list::<u64>(members(old), members(new)),
-            at,
-        );
+        let members = |rules: &NumberRules| rules.among.as_ref().map(|among| among.iter().map(key).collect());
+        self.tell("values-changed", list::<u64>(members(old), members(new)), at);
     }
 }
 
@@ -518,9 +339,7 @@ fn below(record_type: &RecordType, node: NodeId) -> Vec<String> {
     };
     let inside = format!("{}/", field.pointer);
     let all = record_type.fields().iter().map(|field| &field.pointer);
-    all.filter(|pointer| **pointer == field.pointer || pointer.starts_with(&inside))
-        .cloned()
-        .collect()
+    all.filter(|pointer| **pointer == field.pointer || pointer.starts_with(&inside)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -542,12 +361,7 @@ mod tests {
         compare(old, new)
             .iter()
             .map(|difference| {
-                format!(
-                    "{} {} {}",
-                    difference.name,
-                    difference.class.as_str(),
-                    difference.fields.join(",")
-                )
+                format!("{} {} {}", difference.name, difference.class.as_str(), difference.fields.join(","))
             })
             .collect()
     }
@@ -555,10 +369,7 @@ mod tests {
     /// From member `f` of the first schema to that of the second, and back: the class must turn around.
     #[track_caller]
     fn check_member(old: &str, new: &str, expected: &str) {
-        let (old, new) = (
-            version(1, &format!(r#","f":{old}"#), ID),
-            version(2, &format!(r#","f":{new}"#), ID),
-        );
+        let (old, new) = (version(1, &format!(r#","f":{old}"#), ID), version(2, &format!(r#","f":{new}"#), ID));
         assert_eq!(told(&old, &new), [expected]);
         let turned = match class(&compare(&old, &new)) {
             Class::Backward => Class::Forward,
@@ -616,41 +427,13 @@ mod tests {
                 r#"{"type":"string","x-identifier":"resident_id"}"#,
                 "identifier-changed breaking /f",
             ),
-            (
-                r#"{"type":"integer"}"#,
-                r#"{"type":["integer","null"]}"#,
-                "null-allowed backward /f",
-            ),
-            (
-                r#"{"type":"integer"}"#,
-                r#"{"type":"number"}"#,
-                "type-widened backward /f",
-            ),
-            (
-                r#"{"type":"integer"}"#,
-                r#"{"type":"boolean"}"#,
-                "type-changed breaking /f",
-            ),
-            (
-                r#"{"type":"integer","minimum":1}"#,
-                r#"{"type":"integer","minimum":0}"#,
-                "minimum-changed backward /f",
-            ),
-            (
-                r#"{"type":"number","maximum":1}"#,
-                r#"{"type":"number"}"#,
-                "maximum-changed backward /f",
-            ),
-            (
-                r#"{"type":"boolean"}"#,
-                r#"{"type":"boolean","const":true}"#,
-                "values-changed forward /f",
-            ),
-            (
-                r#"{"type":"integer"}"#,
-                r#"{"type":"integer","title":"F"}"#,
-                "documentation-changed full /f",
-            ),
+            (r#"{"type":"integer"}"#, r#"{"type":["integer","null"]}"#, "null-allowed backward /f"),
+            (r#"{"type":"integer"}"#, r#"{"type":"number"}"#, "type-widened backward /f"),
+            (r#"{"type":"integer"}"#, r#"{"type":"boolean"}"#, "type-changed breaking /f"),
+            (r#"{"type":"integer","minimum":1}"#, r#"{"type":"integer","minimum":0}"#, "minimum-changed backward /f"),
+            (r#"{"type":"number","maximum":1}"#, r#"{"type":"number"}"#, "maximum-changed backward /f"),
+            (r#"{"type":"boolean"}"#, r#"{"type":"boolean","const":true}"#, "values-changed forward /f"),
+            (r#"{"type":"integer"}"#, r#"{"type":"integer","title":"F"}"#, "documentation-changed full /f"),
             (
                 r#"{"type":"integer"}"#,
                 r#"{"type":"integer","x-sensitivity":{"level":"core","personal":"none"}}"#,
@@ -686,30 +469,16 @@ mod tests {
         assert_eq!(told(&optional, &bare), ["field-removed forward /f,/f/a"]);
         assert_eq!(told(&bare, &required), ["field-added breaking /f,/f/a"]);
         assert_eq!(told(&required, &bare), ["field-removed breaking /f,/f/a"]);
-        assert_eq!(
-            told(&optional, &required),
-            ["required-added forward /f,/f/a"]
-        );
-        assert_eq!(
-            told(&required, &optional),
-            ["required-removed backward /f,/f/a"]
-        );
+        assert_eq!(told(&optional, &required), ["required-added forward /f,/f/a"]);
+        assert_eq!(told(&required, &optional), ["required-removed backward /f,/f/a"]);
     }
 
     #[test]
     fn declarations_are_part_of_the_meaning() {
         let plain = version(1, "", r#","required":["id","b"]"#);
         let indexed = version(2, "", r#","required":["id","b"],"x-indexed":["/b"]"#);
-        let subject = version(
-            2,
-            "",
-            r#","required":["id","b"],"x-subject":{"value":"/id","kind":"uscc"}"#,
-        );
-        let rule = version(
-            2,
-            "",
-            r#","required":["id","b"],"x-rules":[{"rule":"equal","left":"/id","right":"/b"}]"#,
-        );
+        let subject = version(2, "", r#","required":["id","b"],"x-subject":{"value":"/id","kind":"uscc"}"#);
+        let rule = version(2, "", r#","required":["id","b"],"x-rules":[{"rule":"equal","left":"/id","right":"/b"}]"#);
         assert_eq!(told(&plain, &indexed), ["indexed-fields-changed full /b"]);
         assert_eq!(told(&plain, &subject), ["subject-changed breaking /id"]);
         assert_eq!(told(&plain, &rule), ["rule-added forward /id,/b"]);
@@ -726,16 +495,8 @@ mod tests {
         assert_eq!(check(&history, &third, Mode::Backward, false), []);
         let breaches = check(&history, &third, Mode::Backward, true);
         assert_eq!(breaches.len(), 1);
-        assert_eq!(
-            (breaches[0].against.as_str(), breaches[0].difference.name),
-            ("t/v1", "type-changed")
-        );
-        assert_eq!(
-            check(&history, &third, Mode::Forward, false)[0]
-                .difference
-                .name,
-            "field-added"
-        );
+        assert_eq!((breaches[0].against.as_str(), breaches[0].difference.name), ("t/v1", "type-changed"));
+        assert_eq!(check(&history, &third, Mode::Forward, false)[0].difference.name, "field-added");
         assert_eq!(check(&history, &third, Mode::Full, false).len(), 1);
         assert_eq!(check(&[], &third, Mode::Full, true), []);
     }

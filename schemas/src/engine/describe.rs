@@ -109,20 +109,13 @@ pub fn describe(record_type: &RecordType) -> Description {
         digest: hex::encode(record_type.digest()),
         key: record_type.key().to_vec(),
         subject: record_type.subject().map(subject),
-        indexed: record_type
-            .indexed_fields()
-            .iter()
-            .map(|field| field.pointer.clone())
-            .collect(),
+        indexed: record_type.indexed_fields().iter().map(|field| field.pointer.clone()).collect(),
         fields: record_type.fields().iter().skip(1).map(field).collect(),
         rules: record_type
             .program
             .rules
             .iter()
-            .map(|rule| RuleDescription {
-                name: rule.name.clone(),
-                text: rule.test.text(),
-            })
+            .map(|rule| RuleDescription { name: rule.name.clone(), text: rule.test.text() })
             .collect(),
         tables: record_type
             .tables()
@@ -139,16 +132,12 @@ pub fn describe(record_type: &RecordType) -> Description {
 
 fn subject(subject: &SubjectOf) -> SubjectDescription {
     match subject {
-        SubjectOf::Fixed { value, kind } => SubjectDescription {
-            value: value.clone(),
-            kind: Some(kind),
-            kind_field: None,
-        },
-        SubjectOf::Typed { value, kind_field } => SubjectDescription {
-            value: value.clone(),
-            kind: None,
-            kind_field: Some(kind_field.clone()),
-        },
+        SubjectOf::Fixed { value, kind } => {
+            SubjectDescription { value: value.clone(), kind: Some(kind), kind_field: None }
+        }
+        SubjectOf::Typed { value, kind_field } => {
+            SubjectDescription { value: value.clone(), kind: None, kind_field: Some(kind_field.clone()) }
+        }
     }
 }
 
@@ -172,46 +161,24 @@ impl Test {
     /// The rule in one line, the same for the same rule: compatibility compares by it.
     pub(crate) fn text(&self) -> String {
         let list = |operands: &[super::program::Operand]| {
-            operands
-                .iter()
-                .map(|operand| operand.pointer.as_str())
-                .collect::<Vec<_>>()
-                .join(",")
+            operands.iter().map(|operand| operand.pointer.as_str()).collect::<Vec<_>>().join(",")
         };
         match self {
-            Test::NotBefore { later, earlier } => format!(
-                "not-before later={} earlier={}",
-                later.pointer, earlier.pointer
-            ),
+            Test::NotBefore { later, earlier } => {
+                format!("not-before later={} earlier={}", later.pointer, earlier.pointer)
+            }
             Test::Equal { left, right } => {
                 format!("equal left={} right={}", left.pointer, right.pointer)
             }
-            Test::Requires {
-                condition,
-                among: None,
-                then,
-            } => format!("requires if={} then={}", condition.pointer, list(then)),
-            Test::Requires {
-                condition,
-                among: Some(values),
-                then,
-            } => {
-                format!(
-                    "requires-when if={} in={} then={}",
-                    condition.pointer,
-                    values.join(","),
-                    list(then)
-                )
+            Test::Requires { condition, among: None, then } => {
+                format!("requires if={} then={}", condition.pointer, list(then))
+            }
+            Test::Requires { condition, among: Some(values), then } => {
+                format!("requires-when if={} in={} then={}", condition.pointer, values.join(","), list(then))
             }
             Test::OneOfPresent { paths } => format!("one-of-present paths={}", list(paths)),
-            Test::OrganisationCodeOf {
-                organisation_code,
-                uscc,
-            } => {
-                format!(
-                    "organisation-code-of organisation-code={} uscc={}",
-                    organisation_code.pointer, uscc.pointer
-                )
+            Test::OrganisationCodeOf { organisation_code, uscc } => {
+                format!("organisation-code-of organisation-code={} uscc={}", organisation_code.pointer, uscc.pointer)
             }
         }
     }
@@ -219,27 +186,13 @@ impl Test {
     /// The fields that the rule is about.
     pub(crate) fn pointers(&self) -> Vec<String> {
         let operands: Vec<&super::program::Operand> = match self {
-            Test::NotBefore {
-                later: one,
-                earlier: two,
-            }
-            | Test::Equal {
-                left: one,
-                right: two,
-            }
-            | Test::OrganisationCodeOf {
-                organisation_code: one,
-                uscc: two,
-            } => vec![one, two],
-            Test::Requires {
-                condition, then, ..
-            } => std::iter::once(condition).chain(then).collect(),
+            Test::NotBefore { later: one, earlier: two }
+            | Test::Equal { left: one, right: two }
+            | Test::OrganisationCodeOf { organisation_code: one, uscc: two } => vec![one, two],
+            Test::Requires { condition, then, .. } => std::iter::once(condition).chain(then).collect(),
             Test::OneOfPresent { paths } => paths.iter().collect(),
         };
-        operands
-            .into_iter()
-            .map(|operand| operand.pointer.clone())
-            .collect()
+        operands.into_iter().map(|operand| operand.pointer.clone()).collect()
     }
 }
 
@@ -256,25 +209,15 @@ mod tests {
             "$defs":{"date":{"type":"string","format":"date","title":"Date"}},
             "properties":{"id":{"type":"string","x-identifier":"uscc","x-sensitivity":{"level":"important","personal":"none"}},
             "to":{"$ref":"#/$defs/date","x-title-zh":"截止"}}}"##;
-        let described =
-            describe(&RecordType::compile(schema.as_bytes(), &CodeTables::new()).unwrap());
+        let described = describe(&RecordType::compile(schema.as_bytes(), &CodeTables::new()).unwrap());
         let json = serde_json::to_value(&described).unwrap();
         assert_eq!(json["name"], "t/v1");
         assert_eq!(json["title_zh"], "东西");
         assert_eq!(json["subject"]["kind"], "uscc");
-        assert_eq!(
-            json["rules"][0]["text"],
-            "requires-when if=/id in=a,b then=/to"
-        );
+        assert_eq!(json["rules"][0]["text"], "requires-when if=/id in=a,b then=/to");
         assert_eq!(json["fields"][0]["level"], "important");
         assert_eq!(json["fields"][0]["identifier"], "uscc");
-        assert_eq!(
-            (
-                &json["fields"][1]["title_en"],
-                &json["fields"][1]["title_zh"]
-            ),
-            (&"Date".into(), &"截止".into())
-        );
+        assert_eq!((&json["fields"][1]["title_en"], &json["fields"][1]["title_zh"]), (&"Date".into(), &"截止".into()));
         assert_eq!(json["fields"][1]["type"], "string");
     }
 }

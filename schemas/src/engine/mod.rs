@@ -32,9 +32,7 @@ mod text;
 mod validate;
 mod violation;
 
-pub use describe::{
-    Description, FieldDescription, RuleDescription, SubjectDescription, TableDescription, describe,
-};
+pub use describe::{Description, FieldDescription, RuleDescription, SubjectDescription, TableDescription, describe};
 pub use facts::{Facts, Scratch, Subject};
 pub use hash_keys::{HashAlgorithm, HashKeyError, HashKeys, MIN_KEY_BYTES};
 pub use mask::Mask;

@@ -161,9 +161,7 @@ pub enum Flaw {
     #[error("`{0}` cannot be treated so")]
     NoTreatment(String),
     /// Another document has the name already.
-    #[error(
-        "`{0}` is there already with another document; a changed record type takes the next version"
-    )]
+    #[error("`{0}` is there already with another document; a changed record type takes the next version")]
     NameTaken(String),
     /// The registry is full.
     #[error("there are already {0} record types")]

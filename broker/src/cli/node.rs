@@ -1,0 +1,211 @@
+//! A node itself: running it, asking how it stands, its trail and its view.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use shuqiao_proto::v1::{self, audit_service_client::AuditServiceClient, node_service_client::NodeServiceClient};
+
+use super::{
+    connection::{Connection, MESSAGE_BYTES_MAX},
+    error::Error,
+    exit::Exit,
+    manifest::Time,
+    output::{self, Format},
+    query,
+};
+use crate::{config::Config, exchange::model::DatasetId};
+
+/// `shuqiao serve`.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// The node's configuration.
+    #[arg(long, env = "SHUQIAO_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        crate::node::serve(Config::load(&self.config)?).await?;
+        Ok(Exit::Success)
+    }
+}
+
+/// `shuqiao status`.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        let channel = self.connection.open().await?;
+        let status = NodeServiceClient::new(channel).get_node_status(v1::GetNodeStatusRequest {}).await?.into_inner();
+        let offsets = |positions: &[v1::Position]| {
+            positions.iter().map(|at| format!("{}:{}", at.partition, at.offset)).collect::<Vec<_>>().join(" ")
+        };
+        let value = serde_json::json!({
+            "node": status.node,
+            "version": status.version,
+            "log_home": status.log_home,
+            "ready": status.ready,
+            "not_ready_reasons": status.not_ready_reasons,
+            "receipt_public_key": hex::encode(&status.receipt_public_key),
+            "start_time": status.start_time.as_ref().and_then(Time::from_wire),
+            "datasets": status.datasets.iter().map(|dataset| serde_json::json!({
+                "dataset": dataset.dataset,
+                "log_end": offsets(&dataset.log_end),
+                "view_applied": offsets(&dataset.view_applied),
+            })).collect::<Vec<_>>(),
+        });
+        output::print(&match self.output {
+            Format::Json => output::json(&value)?,
+            Format::Yaml => output::yaml(&value)?,
+            Format::Table => {
+                let ready = if status.ready { "ready".to_owned() } else { status.not_ready_reasons.join("; ") };
+                let node = vec![status.node.clone(), status.version.clone(), status.log_home.clone(), ready];
+                let datasets = status.datasets.iter().map(|dataset| {
+                    vec![dataset.dataset.clone(), offsets(&dataset.log_end), offsets(&dataset.view_applied)]
+                });
+                let mut text = output::table(["node", "version", "log", "state"], [node]);
+                if !status.datasets.is_empty() {
+                    text.push_str("\n\n");
+                    text.push_str(&output::table(["dataset", "log end", "view"], datasets));
+                }
+                text
+            }
+        })?;
+        Ok(if status.ready { Exit::Success } else { Exit::Unavailable })
+    }
+}
+
+/// `shuqiao audit …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Entries in order; reading them is itself an entry.
+    List(AuditList),
+}
+
+/// `shuqiao audit list`.
+#[derive(Args, Debug)]
+pub(super) struct AuditList {
+    /// First entry, from 0.
+    #[arg(long, default_value_t = 0, value_name = "INDEX")]
+    from: u64,
+    /// Only entries about this dataset.
+    #[arg(long, default_value = "")]
+    dataset: String,
+    /// Only entries of this department's doing.
+    #[arg(long, default_value = "")]
+    department: String,
+    /// Stop after so many entries.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Audit {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        let Self::List(list) = self;
+        list.run().await
+    }
+}
+
+impl AuditList {
+    async fn run(self) -> Result<Exit, Error> {
+        let channel = self.connection.open().await?;
+        let mut client = AuditServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut entries = Vec::new();
+        let mut request = v1::ListAuditEntriesRequest {
+            from_index: self.from,
+            dataset: self.dataset.clone(),
+            department: self.department.clone(),
+            ..Default::default()
+        };
+        while entries.len() < self.limit {
+            request.page_size = u32::try_from((self.limit - entries.len()).min(1000)).unwrap_or(1000);
+            let page = client.list_audit_entries(request.clone()).await?.into_inner();
+            entries.extend(page.entries);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        entries.truncate(self.limit);
+        match self.output {
+            // The canonical bytes are what the leaf hashes: spliced in, not parsed and written again.
+            Format::Json => entries.iter().try_for_each(|entry| output::print(&audit_line(entry))),
+            Format::Yaml => entries.iter().try_for_each(|entry| {
+                let value: serde_json::Value =
+                    serde_json::from_str(&audit_line(entry)).map_err(|error| Error::Input(error.to_string()))?;
+                output::print(&format!("---\n{}", output::yaml(&value)?))
+            }),
+            Format::Table => output::print(&output::table(
+                ["index", "time", "actor", "action", "dataset", "count", "outcome"],
+                entries.iter().map(audit_row),
+            )),
+        }?;
+        Ok(Exit::Success)
+    }
+}
+
+fn audit_line(entry: &v1::AuditEntry) -> String {
+    let canonical = String::from_utf8_lossy(&entry.canonical);
+    format!(r#"{{"index":{},"leaf_hash":"{}","entry":{canonical}}}"#, entry.index, hex::encode(&entry.leaf_hash))
+}
+
+/// The members of the canonical bytes, as `exchange::audit` documents them.
+fn audit_row(entry: &v1::AuditEntry) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_slice(&entry.canonical).unwrap_or_default();
+    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
+    let time = value["time_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let outcome = match value["outcome"]["denied"].as_str() {
+        Some(reason) => format!("denied: {reason}"),
+        None => text("outcome"),
+    };
+    vec![
+        entry.index.to_string(),
+        time.map(|time| time.to_string()).unwrap_or_default(),
+        text("actor"),
+        text("action"),
+        text("dataset"),
+        value["count"].to_string(),
+        outcome,
+    ]
+}
+
+/// `shuqiao view …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum View {
+    /// Count and digest of a dataset in a running node's view.
+    Digest(query::Digest),
+    /// Build a stopped node's view anew from its log, and print its digests.
+    Rebuild {
+        /// The node's configuration.
+        #[arg(long, env = "SHUQIAO_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+        /// Only this dataset.
+        dataset: Option<DatasetId>,
+    },
+}
+
+impl View {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        match self {
+            Self::Digest(digest) => digest.run().await,
+            Self::Rebuild { config, dataset } => {
+                let rebuilt = crate::node::rebuild_view(Config::load(&config)?, dataset).await?;
+                let rows = rebuilt.iter().map(|rebuilt| {
+                    vec![rebuilt.dataset.to_string(), rebuilt.count.to_string(), hex::encode(rebuilt.digest)]
+                });
+                output::print(&output::table(["dataset", "count", "digest"], rows))?;
+                Ok(Exit::Success)
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Answers to standard output, everything else to standard error.
+
+use std::io::Write;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::error::{Error, write_error};
+
+/// How resources are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Columns for the eye.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// YAML, one document each: what `apply` takes.
+    Yaml,
+}
+
+/// Writes text and a line end, and flushes: a record is out before it is acknowledged.
+pub(super) fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(write_error)
+}
+
+/// Writes a line to standard error. One that cannot be written is lost: there is nowhere left to complain.
+pub(super) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// A table without frames: columns stay columns in `awk`.
+pub(super) fn table<'a>(
+    columns: impl IntoIterator<Item = &'a str>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(columns.into_iter().map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let trimmed = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    trimmed.join("\n")
+}
+
+/// Pretty JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::Write(error.into()))
+}
+
+/// YAML.
+pub(super) fn yaml(value: &impl Serialize) -> Result<String, Error> {
+    let text =
+        serde_saphyr::to_string(value).map_err(|error| Error::Write(std::io::Error::other(error.to_string())))?;
+    Ok(text.trim_end().to_owned())
+}

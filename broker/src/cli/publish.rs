@@ -1,0 +1,316 @@
+//! `shuqiao publish`: payloads into a dataset, numbered on from where the node stands.
+//!
+//! Each payload becomes a record: its key is read from the payload by the record type's key fields, its sequence follows the last one that the node holds for
+//! this identity. There is no memory between two runs: a run that broke off and is repeated publishes again what was accepted, as newer records with the same
+//! content. An adapter, which has a memory, does better; this is for hands and scripts.
+
+mod input;
+
+use std::{collections::VecDeque, path::PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use shuqiao_proto::v1::{
+    self, catalogue_service_client::CatalogueServiceClient, exchange_service_client::ExchangeServiceClient,
+    publish_request::Request as Ask, publish_response::Response as Said,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use self::input::{Keys, Payload, Payloads};
+use super::{
+    connection::{Connection, MESSAGE_BYTES_MAX},
+    error::Error,
+    exit::Exit,
+    manifest::full_name,
+    output::{self, Format},
+};
+use crate::exchange::clock::Clock;
+
+/// Batches on their way to the node; the node's own bound is smaller or larger, and both hold.
+const QUEUE_MAX: usize = 4;
+
+/// `shuqiao publish DATASET [FILE]`.
+#[derive(Args, Debug)]
+pub(super) struct Publish {
+    /// A dataset that your department owns.
+    dataset: String,
+    /// JSON payloads, one a line; or one .json file that holds a payload or a list of them. `-` is standard input.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// The record type of the payloads [default: the dataset's].
+    #[arg(long, value_name = "TYPE")]
+    record_type: Option<String>,
+    /// The version of all these records: larger is newer, and an older one never overwrites [default: milliseconds since 1970].
+    #[arg(long, value_name = "NUMBER")]
+    source_version: Option<u64>,
+    /// JSON Pointer of a key field, where this program does not know the record type; may be repeated.
+    #[arg(long = "key-pointer", value_name = "POINTER")]
+    key_pointers: Vec<String>,
+    /// The payloads' keys no longer exist at the source: delete them.
+    #[arg(long)]
+    delete: bool,
+    /// Records of one batch.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch_records: u32,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What became of everything.
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
+struct Summary {
+    read: u64,
+    accepted: u64,
+    repeated: u64,
+    rejected: u64,
+    unknown: u64,
+    last_sequence: u64,
+}
+
+impl Publish {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        let channel = self.connection.open().await?;
+        let record_type = match &self.record_type {
+            Some(record_type) => record_type.clone(),
+            None => {
+                let name = full_name("datasets", &self.dataset);
+                let request = v1::GetDatasetRequest { name };
+                CatalogueServiceClient::new(channel.clone()).get_dataset(request).await?.into_inner().record_type
+            }
+        };
+        let keys = Keys::of(&record_type, &self.key_pointers)?;
+        let mut payloads = Payloads::open(&self.file).await?;
+        let (asks, receiver) = mpsc::channel(QUEUE_MAX);
+        let dataset = self.dataset.trim_start_matches("datasets/").to_owned();
+        let open = Ask::Open(v1::PublishOpen { dataset, source: String::new() });
+        send(&asks, open).await?;
+        let mut client = ExchangeServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let mut answers = client.publish(ReceiverStream::new(receiver)).await?.into_inner();
+        let Some(Said::Opened(opened)) = next(&mut answers).await? else {
+            return Err(Error::StreamEnded);
+        };
+        let mut batcher = Batcher {
+            record_type,
+            keys,
+            operation: if self.delete { v1::Operation::Delete } else { v1::Operation::Upsert },
+            source_version: self.source_version.unwrap_or_else(|| u64::try_from(Clock::system().now_ms()).unwrap_or(0)),
+            records_max: self.batch_records.min(opened.max_batch_records.max(1)) as usize,
+            // Framing and keys of a record take some hundred bytes.
+            bytes_max: usize::try_from(opened.max_batch_bytes).unwrap_or(usize::MAX) / 8 * 7,
+            sequence: opened.last_sequence,
+            batch_id: 0,
+            held_back: None,
+        };
+        let mut summary = Summary { last_sequence: opened.last_sequence, ..Summary::default() };
+        let mut in_flight = InFlight::default();
+        let mut ended = false;
+        loop {
+            if !ended && in_flight.batches.len() < opened.max_batches_in_flight.max(1) as usize {
+                match batcher.next(&mut payloads).await? {
+                    Some((batch, lines)) => {
+                        summary.read += lines.len() as u64;
+                        in_flight.batches.push_back((batch.batch_id, lines));
+                        send(&asks, Ask::Batch(batch)).await?;
+                        continue;
+                    }
+                    None => ended = true,
+                }
+            }
+            if in_flight.batches.is_empty() {
+                break;
+            }
+            match next(&mut answers).await? {
+                Some(Said::Acknowledgement(acknowledgement)) => in_flight.settle(&acknowledgement, &mut summary)?,
+                Some(Said::Opened(_)) => {}
+                None => return Err(Error::StreamEnded),
+            }
+        }
+        summary.show(self.output)?;
+        Ok(summary.exit())
+    }
+}
+
+async fn send(asks: &mpsc::Sender<v1::PublishRequest>, ask: Ask) -> Result<(), Error> {
+    asks.send(v1::PublishRequest { request: Some(ask) }).await.map_err(|_| Error::StreamEnded)
+}
+
+async fn next(answers: &mut Streaming<v1::PublishResponse>) -> Result<Option<Said>, Error> {
+    Ok(answers.message().await?.and_then(|answer| answer.response))
+}
+
+/// Makes batches of payloads, within the node's bounds.
+struct Batcher {
+    record_type: String,
+    keys: Keys,
+    operation: v1::Operation,
+    source_version: u64,
+    records_max: usize,
+    bytes_max: usize,
+    sequence: u64,
+    batch_id: u64,
+    /// Read, but too large for the batch before.
+    held_back: Option<Payload>,
+}
+
+impl Batcher {
+    /// The next batch, and the line that each of its records comes from.
+    async fn next(&mut self, payloads: &mut Payloads) -> Result<Option<(v1::PublishBatch, Vec<u64>)>, Error> {
+        let mut records = Vec::new();
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while records.len() < self.records_max {
+            let payload = match self.held_back.take() {
+                Some(payload) => payload,
+                None => match payloads.next().await? {
+                    Some(payload) => payload,
+                    None => break,
+                },
+            };
+            if !records.is_empty() && bytes + payload.bytes.len() > self.bytes_max {
+                self.held_back = Some(payload);
+                break;
+            }
+            bytes += payload.bytes.len();
+            let key = self.keys.read(&payload)?;
+            self.sequence += 1;
+            lines.push(payload.line);
+            records.push(v1::PublishRecord {
+                sequence: self.sequence,
+                key,
+                operation: self.operation.into(),
+                source_version: self.source_version,
+                payload: if self.operation == v1::Operation::Delete { Bytes::new() } else { payload.bytes },
+            });
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        self.batch_id += 1;
+        let batch = v1::PublishBatch { batch_id: self.batch_id, record_type: self.record_type.clone(), records };
+        Ok(Some((batch, lines)))
+    }
+}
+
+/// Batches without acknowledgement yet, oldest first.
+#[derive(Default)]
+struct InFlight {
+    batches: VecDeque<(u64, Vec<u64>)>,
+}
+
+impl InFlight {
+    fn settle(&mut self, acknowledgement: &v1::PublishAcknowledgement, summary: &mut Summary) -> Result<(), Error> {
+        let (_, lines) = self
+            .batches
+            .pop_front()
+            .filter(|(id, _)| *id == acknowledgement.batch_id)
+            .ok_or_else(|| Error::Input("the node acknowledged a batch out of order".into()))?;
+        for (result, line) in acknowledgement.results.iter().zip(lines) {
+            summary.last_sequence = summary.last_sequence.max(result.sequence);
+            match result.status() {
+                v1::PublishStatus::Accepted if result.repeat => summary.repeated += 1,
+                v1::PublishStatus::Accepted => summary.accepted += 1,
+                v1::PublishStatus::Rejected => summary.rejected += 1,
+                v1::PublishStatus::Unknown | v1::PublishStatus::Unspecified => summary.unknown += 1,
+            }
+            for violation in &result.violations {
+                output::note(&format!(
+                    "line {line}: {} {}: {} / {}",
+                    violation.path, violation.rule, violation.message_en, violation.message_zh
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    fn exit(&self) -> Exit {
+        match self {
+            Self { unknown: 1.., .. } => Exit::Unavailable,
+            Self { rejected: 1.., .. } => Exit::Invalid,
+            _ => Exit::Success,
+        }
+    }
+
+    fn show(&self, format: Format) -> Result<(), Error> {
+        let row = [self.read, self.accepted, self.repeated, self.rejected, self.unknown, self.last_sequence];
+        output::print(&match format {
+            Format::Table => output::table(
+                ["read", "accepted", "repeated", "rejected", "unknown", "last sequence"],
+                [row.iter().map(u64::to_string).collect()],
+            ),
+            Format::Json => output::json(self)?,
+            Format::Yaml => output::yaml(self)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_the_worst_that_happened() {
+        let summary = |rejected, unknown| Summary { rejected, unknown, ..Summary::default() };
+        assert_eq!(summary(0, 0).exit(), Exit::Success);
+        assert_eq!(summary(2, 0).exit(), Exit::Invalid);
+        assert_eq!(summary(2, 1).exit(), Exit::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn batches_keep_within_the_node_s_bounds_and_number_on() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("in.jsonl");
+        std::fs::write(&path, "{\"k\":\"1\"}\n\n{\"k\":\"2\"}\n{\"k\":\"3\"}\n").expect("write");
+        let mut payloads = Payloads::open(&path).await.expect("open");
+        let mut batcher = Batcher {
+            record_type: "x/v1".into(),
+            keys: Keys::of("x/v1", &["/k".to_owned()]).expect("pointer"),
+            operation: v1::Operation::Upsert,
+            source_version: 5,
+            records_max: 10,
+            bytes_max: 18,
+            sequence: 41,
+            batch_id: 0,
+            held_back: None,
+        };
+        let (first, lines) = batcher.next(&mut payloads).await.expect("good").expect("records");
+        assert_eq!(lines, [1, 3]);
+        assert_eq!(
+            first.records.iter().map(|record| (record.sequence, record.key.as_str())).collect::<Vec<_>>(),
+            [(42, "1"), (43, "2")]
+        );
+        let (second, lines) = batcher.next(&mut payloads).await.expect("good").expect("records");
+        assert_eq!((second.batch_id, second.records[0].sequence, lines), (2, 44, vec![4]));
+        assert!(batcher.next(&mut payloads).await.expect("good").is_none());
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_each_record_once_and_only_in_order() {
+        let mut in_flight = InFlight::default();
+        in_flight.batches.push_back((1, vec![1, 2]));
+        let mut summary = Summary::default();
+        let result = |sequence, status: v1::PublishStatus, repeat| v1::PublishResult {
+            sequence,
+            status: status.into(),
+            repeat,
+            ..Default::default()
+        };
+        let wrong = v1::PublishAcknowledgement { batch_id: 2, ..Default::default() };
+        in_flight.settle(&wrong, &mut summary).expect_err("not the oldest batch");
+        in_flight.batches.push_back((1, vec![1, 2]));
+        let right = v1::PublishAcknowledgement {
+            batch_id: 1,
+            results: vec![result(8, v1::PublishStatus::Accepted, true), result(9, v1::PublishStatus::Rejected, false)],
+            ..Default::default()
+        };
+        in_flight.settle(&right, &mut summary).expect("in order");
+        assert_eq!(summary, Summary { repeated: 1, rejected: 1, last_sequence: 9, ..Summary::default() });
+    }
+}

@@ -1,0 +1,243 @@
+//! The command line as people and scripts meet it: arguments, manifests, exit codes, remedies.
+
+use clap::Parser;
+use shuqiao_proto::v1::Reason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use super::{
+    Cli, command_line,
+    error::{Error, judge},
+    exit::{Exit, TABLE},
+    manifest::Manifest,
+};
+
+fn refused(code: Code, message: &str, details: ErrorDetails) -> Error {
+    Error::from(Status::with_error_details(code, message, details))
+}
+
+#[test]
+fn the_definitions_are_sound_and_the_long_help_has_every_exit_code() {
+    let mut command = command_line();
+    command.clone().debug_assert();
+    let help = command.render_long_help().to_string();
+    for (exit, meaning) in TABLE {
+        assert!(help.contains(&format!("  {}  {meaning}", exit.code())), "{meaning}");
+    }
+    assert_eq!(TABLE.map(|(exit, _)| exit.code()), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn commands_are_read_as_the_documents_write_them() {
+    for line in [
+        "serve --config node.toml",
+        "get dataset market-supervision.enterprise -o yaml",
+        "list grants -o json",
+        "describe subscriptions taxation.enterprise",
+        "apply -f a.yaml b.json --dry-run",
+        "delete grant taxation-reads-enterprise --etag 7",
+        "publish market-supervision.enterprise records.jsonl --source-version 5",
+        "subscribe taxation.enterprise --from 2026-01-31T09:00:00+08:00 --limit 10 --idle 5s",
+        "query get market-supervision.enterprise 91350100M000100Y43 --purpose audit",
+        "query list market-supervision.enterprise --where region=350100,350200 --purpose audit",
+        "query subject uscc 91350100M000100Y43 --purpose audit",
+        "query compare a.b k --field /name=x --purpose audit",
+        "query digest a.b --purpose reconciliation",
+        "audit list --dataset a.b --limit 5",
+        "status --endpoint localhost:7443 --ca ca.pem --certificate c.pem --key k.pem",
+        "pki init city.example --directory pki",
+        "pki issue system market-supervision registry --days 30",
+        "pki issue server localhost 127.0.0.1",
+        "pki revoke 4a",
+        "pki receipt-key receipt.key.pem",
+        "view digest a.b --purpose reconciliation",
+        "view rebuild --config node.toml a.b",
+        "inspect identifiers --column code -o csv",
+        "config check node.toml",
+        "config manual",
+        "completions bash",
+    ] {
+        Cli::try_parse_from(std::iter::once("shuqiao").chain(line.split(' ')))
+            .unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn nonsense_is_a_usage_error() {
+    for line in [
+        "get",
+        "get city x",
+        "query get a.b k",
+        "subscribe a.b --from yesterday",
+        "query compare a.b k --field name=x --purpose p",
+        "view rebuild --config node.toml nonsense",
+        "list grants -o xml",
+    ] {
+        let error = Cli::try_parse_from(std::iter::once("shuqiao").chain(line.split(' '))).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn every_reason_has_a_remedy_and_a_code_that_is_no_success() {
+    for number in 1..=30 {
+        let reason = Reason::try_from(number).expect("reasons are numbered without gaps");
+        let mut details = ErrorDetails::new();
+        let name = crate::rpc::status::reason_name(reason);
+        details.set_error_info(name, shuqiao_proto::ERROR_DOMAIN, std::collections::HashMap::new());
+        let (exit, remedy) = judge(&Status::with_error_details(Code::Internal, "x", details));
+        assert!(exit != Exit::Success && exit != Exit::Usage && remedy.len() > 10, "{name}");
+    }
+}
+
+#[test]
+fn exit_codes_follow_the_table() {
+    for (code, exit) in [
+        (Code::InvalidArgument, Exit::Invalid),
+        (Code::NotFound, Exit::NotFound),
+        (Code::PermissionDenied, Exit::Denied),
+        (Code::Unauthenticated, Exit::Denied),
+        (Code::Aborted, Exit::Conflict),
+        (Code::AlreadyExists, Exit::Conflict),
+        (Code::Unavailable, Exit::Unavailable),
+        (Code::DeadlineExceeded, Exit::Unavailable),
+        (Code::Internal, Exit::Failure),
+    ] {
+        assert_eq!(Error::from(Status::new(code, "x")).exit(), exit, "{code:?}");
+    }
+    assert_eq!(Error::Usage(String::new()).exit(), Exit::Usage);
+    assert_eq!(Error::Input(String::new()).exit(), Exit::Invalid);
+    assert_eq!(Error::Pipe.exit(), Exit::Success);
+}
+
+#[test]
+fn a_refusal_says_what_is_wrong_in_both_languages_and_what_to_do_next() {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("INVALID_FIELD", shuqiao_proto::ERROR_DOMAIN, std::collections::HashMap::new());
+    details.set_request_info("0191", "");
+    details
+        .set_bad_request(vec![FieldViolation::new("dataset.title", "FIELD_REQUIRED: a title is missing / 缺少标题")]);
+    let text = refused(Code::InvalidArgument, "the request has invalid fields", details).explain();
+    assert_eq!(
+        text,
+        "error: the request has invalid fields\n  reason: INVALID_FIELD (request 0191)\n  dataset.title: FIELD_REQUIRED: a title is missing / 缺少标题\n  \
+         next: mend the fields named above"
+    );
+
+    let mut details = ErrorDetails::new();
+    details.set_error_info("QUOTA_EXHAUSTED", shuqiao_proto::ERROR_DOMAIN, std::collections::HashMap::new());
+    details.set_retry_info(Some(std::time::Duration::from_secs(2)));
+    let error = refused(Code::ResourceExhausted, "queries is exhausted", details);
+    assert!(error.explain().contains("\n  retry: in 2s\n"), "{}", error.explain());
+    assert_eq!(error.exit(), Exit::Unavailable);
+}
+
+const MANIFESTS: &str = r#"
+# The city's first two departments.
+kind: department
+name: taxation
+unified_social_credit_code: 113502000041256789
+display_name: 税务局
+roles: [auditor]
+---
+kind: grant
+name: taxation-reads-enterprise
+dataset: market-supervision.enterprise
+grantee: taxation
+fields:
+  - {path: "", treatment: clear}
+  - {path: /legal_representative, treatment: keyed_hash}
+rows:
+  - field: region
+    values: ["350100"]
+purpose: 税务登记
+legal_basis: 税收征收管理法
+end_time: 2027-01-01T00:00:00+08:00
+--- # the last one
+kind: subscription
+name: subscriptions/taxation.enterprise
+dataset: market-supervision.enterprise
+subscriber: taxation
+start: {time: 2026-01-01T00:00:00Z}
+purpose: 税务登记
+"#;
+
+#[test]
+fn manifests_are_several_documents_and_codes_of_digits_stay_text() {
+    let manifests = Manifest::parse_all(MANIFESTS, "test").expect("good");
+    let [Manifest::Department(department), Manifest::Grant(grant), Manifest::Subscription(subscription)] = &*manifests
+    else {
+        panic!("{manifests:?}")
+    };
+    assert_eq!(department.unified_social_credit_code, "113502000041256789");
+    let wire = shuqiao_proto::v1::Department::from(department.clone());
+    assert_eq!(wire.name, "departments/taxation");
+    assert_eq!(wire.roles().collect::<Vec<_>>(), [shuqiao_proto::v1::Role::Auditor]);
+    assert_eq!(grant.end_time.map(|time| time.to_string()).as_deref(), Some("2026-12-31T16:00:00Z"));
+    assert_eq!(grant.rows[0].values, ["350100"]);
+    assert!(subscription.start.is_some());
+}
+
+#[test]
+fn what_get_prints_apply_takes() {
+    let wire = shuqiao_proto::v1::Dataset {
+        name: "datasets/market-supervision.enterprise".into(),
+        etag: "3".into(),
+        owner: "market-supervision".into(),
+        record_type: "enterprise/v1".into(),
+        title: "企业登记: \"信息\"\n与变更".into(),
+        sharing_class: shuqiao_proto::v1::SharingClass::Conditional.into(),
+        partitions: 4,
+        retention_seconds: 60,
+        listed: true,
+        create_time: Some(prost_types::Timestamp { seconds: 1_780_000_000, nanos: 5_000_000 }),
+        ..Default::default()
+    };
+    let shown = super::manifest::Dataset::from(wire);
+    let yaml = super::output::yaml(&shown).expect("yaml");
+    let json = super::output::json(&[&shown]).expect("json");
+    for text in [format!("{yaml}\n---\n{yaml}"), json] {
+        let parsed = Manifest::parse_all(&text, "test").unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert!(parsed.iter().all(|manifest| *manifest == Manifest::Dataset(shown.clone())), "{text}");
+        assert!(!parsed.is_empty());
+    }
+}
+
+#[test]
+fn every_bad_document_is_named() {
+    let text = "kind: department\nname: x\nunified_social_credit_code: '1'\ndisplay_name: y\ncolour: red\n---\nkind: city\n---\nname: z\n";
+    let error = Manifest::parse_all(text, "city.yaml").expect_err("mistakes").to_string();
+    assert!(error.contains("city.yaml, document 1: ") && error.contains("colour"), "{error}");
+    assert!(error.contains("document 2: kind \"city\" is not"), "{error}");
+    assert!(error.contains("document 3: kind is missing"), "{error}");
+}
+
+/// The value of a key of a unit file.
+fn unit_values<'u>(unit: &'u str, key: &str) -> Vec<&'u str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn service_units_are_well_formed_and_start_commands_that_exist() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
+    for name in ["shuqiao.service", "shuqiao-adapter@.service"] {
+        let unit = std::fs::read_to_string(format!("{directory}/{name}")).expect(name);
+        for line in unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let section = line.starts_with('[') && line.ends_with(']');
+            let setting = line.split_once('=').is_some_and(|(key, _)| key.chars().all(char::is_alphanumeric));
+            assert!(section || setting, "{name}: {line}");
+        }
+        for hardening in ["NoNewPrivileges", "ProtectSystem", "SystemCallFilter", "CapabilityBoundingSet"] {
+            assert!(!unit_values(&unit, hardening).is_empty(), "{name}: {hardening}");
+        }
+    }
+    let unit = std::fs::read_to_string(format!("{directory}/shuqiao.service")).expect("unit");
+    let commands = [unit_values(&unit, "ExecStartPre"), unit_values(&unit, "ExecStart")].concat();
+    assert_eq!(commands.len(), 2);
+    for command in commands {
+        Cli::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+    // The default of node.grace_period ends before systemd loses its patience.
+    assert_eq!(unit_values(&unit, "TimeoutStopSec"), ["30s"]);
+    assert!(crate::config::manual().contains("from `1s` to `10m`; default `\"20s\"`"));
+}

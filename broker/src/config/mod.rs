@@ -1,0 +1,169 @@
+//! The configuration of a node: one TOML file, and environment variables for addresses and secrets.
+//!
+//! Promises: unknown keys are refused; every mistake is reported, with its path and line, before any port opens; no secret appears in `Debug`, in an error
+//! or in the manual. The manual is generated from the comments of [`sections`].
+
+mod manual;
+mod report;
+mod section;
+mod sections;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use manual::manual;
+use report::Report;
+pub use report::{Error, Mistake};
+use section::{Reader, Section};
+pub use sections::{
+    Config, CrlExpiry, Datasets, EmbeddedLog, KafkaLog, KafkaProtocol, KafkaSecurity, Limits, Log, LogFormat, LogHome,
+    Node, SaslMechanism, Tls, View,
+};
+use toml::de::DeTable;
+pub use value::{Secret, Size};
+
+impl Config {
+    /// Reads a file, with the process's environment.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Mistakes`] with all of them.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        Self::parse(&text, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// Reads a text, with the variables that `environment` knows.
+    ///
+    /// # Errors
+    /// [`Error::Mistakes`] with all of them.
+    pub fn parse(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        let mut report = Report::new(text, environment);
+        for error in &syntax {
+            report.mistake("", error.span(), error.message().to_owned());
+        }
+        let config = Self::read(Reader::new(Some(document.get_ref()), String::new(), &mut report));
+        if let Some(config) = &config {
+            config.check(&mut report);
+        }
+        match (config, report.finish()) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(Error::Mistakes(mistakes)),
+        }
+    }
+
+    /// What no key can know of another.
+    fn check(&self, report: &mut Report<'_>) {
+        let exchange = self.node.exchange.bytes();
+        if !exchange.clone().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)) {
+            report.mistake("node.exchange", None, "must be a trust domain: a-z, 0-9, dot, hyphen, underscore");
+        }
+        let prefix = &self.log.topic_prefix;
+        let topic = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if prefix.len() > 48 || !prefix.bytes().all(topic) {
+            report.mistake("log.topic_prefix", None, "must be at most 48 of a-z, A-Z, 0-9, dot, hyphen, underscore");
+        }
+        if self.node.listen == self.node.metrics_listen && self.node.listen.port() != 0 {
+            report.mistake("node.metrics_listen", None, "must differ from node.listen");
+        }
+        if self.limits.message_bytes_max <= self.limits.batch_bytes_max {
+            report.mistake("limits.message_bytes_max", None, "must be larger than limits.batch_bytes_max");
+        }
+        if self.node.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            let message = "must be a filter like \"info\" or \"info,shuqiao_broker::tls=debug\"";
+            report.mistake("node.log_level", None, message);
+        }
+        if self.log.home == LogHome::Kafka {
+            self.log.kafka.check(report);
+        }
+    }
+
+    /// Where the embedded log lies.
+    pub fn embedded_log_path(&self) -> PathBuf {
+        self.log.embedded.path.clone().unwrap_or_else(|| self.node.data_dir.join("log"))
+    }
+
+    /// Where the view lies.
+    pub fn view_path(&self) -> PathBuf {
+        self.view.path.clone().unwrap_or_else(|| self.node.data_dir.join("view"))
+    }
+
+    /// Where the node's receipt key lies.
+    pub fn receipt_key_path(&self) -> PathBuf {
+        self.node.data_dir.join("receipt.key.pem")
+    }
+
+    /// How the embedded log is set up.
+    pub fn embedded_log_options(&self) -> crate::log::embedded::Options {
+        let section = &self.log.embedded;
+        crate::log::embedded::Options {
+            in_flight_bytes_max: section.in_flight_bytes_max.bytes(),
+            tail_bytes_max: section.tail_bytes_max.bytes(),
+            free_bytes_min: section.free_bytes_min.0,
+            cache_bytes: section.cache_bytes.0,
+            maintenance_interval: section.maintenance_interval,
+            ..crate::log::embedded::Options::at(self.embedded_log_path())
+        }
+    }
+
+    /// How the acceptor is set up.
+    pub fn tls_options(&self) -> crate::tls::Options {
+        let files = crate::tls::Files {
+            certificate: self.tls.certificate.clone(),
+            key: self.tls.key.clone(),
+            authorities: self.tls.authorities.clone(),
+            revocation_lists: self.tls.revocation_lists.clone(),
+        };
+        crate::tls::Options {
+            crl_expiry: match self.tls.revocation_list_expiry {
+                CrlExpiry::Warn => crate::tls::CrlExpiry::Warn,
+                CrlExpiry::Refuse => crate::tls::CrlExpiry::Refuse,
+            },
+            handshake_timeout: self.limits.handshake_timeout,
+            handshakes_max: self.limits.handshakes_max,
+            connections_max: self.limits.connections_max,
+            connections_per_address_max: self.limits.connections_per_address_max,
+            connections_per_department_max: self.limits.connections_per_department_max,
+            keepalive: self.limits.keepalive,
+            ..crate::tls::Options::new(self.node.exchange.clone(), files)
+        }
+    }
+}
+
+impl KafkaLog {
+    fn check(&self, report: &mut Report<'_>) {
+        let mut wrong = |key: &str, message: &str| report.mistake(format!("log.kafka.{key}"), None, message);
+        if self.brokers.is_empty() {
+            wrong("brokers", "is missing: with log.home = \"kafka\" there must be at least one \"host:port\"");
+        }
+        let address = |broker: &String| broker.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !self.brokers.iter().all(address) {
+            wrong("brokers", "must each be \"host:port\"");
+        }
+        if self.min_insync_replicas > self.replication_factor {
+            wrong("min_insync_replicas", "must not be larger than replication_factor: nothing could ever be written");
+        }
+        let security = &self.security;
+        let (tls, sasl) = match security.protocol {
+            KafkaProtocol::Plaintext => (false, false),
+            KafkaProtocol::Ssl => (true, false),
+            KafkaProtocol::SaslPlaintext => (false, true),
+            KafkaProtocol::SaslSsl => (true, true),
+        };
+        if tls && security.authorities.is_none() {
+            wrong("security.authorities", "is missing: TLS needs the authorities that issue the servers' certificates");
+        }
+        if security.certificate.is_some() != security.key.is_some() {
+            wrong("security.certificate", "and security.key must stand together");
+        }
+        if sasl && (security.username.is_none() || security.password.is_none()) {
+            wrong("security.username", "and security.password are missing: a sasl_ protocol needs both");
+        }
+        if security.protocol == KafkaProtocol::SaslPlaintext && security.mechanism == SaslMechanism::Plain {
+            wrong("security.mechanism", "must not be PLAIN without TLS: the password would cross the network in clear");
+        }
+    }
+}

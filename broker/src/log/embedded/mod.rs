@@ -1,0 +1,584 @@
+//! The log on this machine's own disk: for the sandbox, for a small county, for tests. No cluster, one process.
+//!
+//! ```text
+//! submit ── encodes, waits for room ──> queue ──> writer thread ── one batch, one fdatasync a group ──> store (fjall)
+//!                                                      │                                                   │
+//!                                                      └── keeps what was just written in memory ──> readers at the tail, readers behind
+//! ```
+//!
+//! Promises: those of [`Log`]. A reader at the tail is woken by the commit and served from memory, without touching the store or a thread; one that is
+//! behind reads the store on the blocking pool. Compaction ([`maintenance`]) never takes an offset again and never moves what it keeps.
+//!
+//! Refuses: a second process on the same directory; to go on after a failed fsync (the log is poisoned until it is opened anew).
+
+mod chunk;
+mod maintenance;
+mod reader;
+mod store;
+mod writer;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use self::{
+    store::{Place, Sizes, Standing, Store, StoredTopic},
+    writer::{Part, Queue, Submission},
+};
+use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, fence::Fence};
+use crate::exchange::clock::Clock;
+
+/// How the embedded log is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A directory of its own; made if it does not exist.
+    pub path: PathBuf,
+    /// What may wait for the disk; more makes [`Log::submit`] wait.
+    pub in_flight_bytes_max: usize,
+    /// Largest entry taken: key, value and headers together.
+    pub entry_bytes_max: usize,
+    /// Newest entries kept in memory for readers at the tail.
+    pub tail_bytes_max: usize,
+    /// Below so much free space on the disk the log takes nothing, so that the store can still tidy itself. 0 switches the check off.
+    pub free_bytes_min: u64,
+    /// Blocks of the store kept in memory.
+    pub cache_bytes: u64,
+    /// Written entries gather in memory up to this size before the store sorts them into files; each of its five tables has one.
+    pub memtable_bytes: u64,
+    /// How often retention is looked after.
+    pub maintenance_interval: Duration,
+}
+
+impl Options {
+    /// The defaults, in a directory.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            in_flight_bytes_max: 16 << 20,
+            entry_bytes_max: 2 << 20,
+            tail_bytes_max: 8 << 20,
+            free_bytes_min: 256 << 20,
+            cache_bytes: 16 << 20,
+            memtable_bytes: 16 << 20,
+            maintenance_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The log. Close it before it is dropped, so that its directory can be opened again at once.
+#[derive(Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    /// True once the writer has ended and the store is shut.
+    ended: watch::Receiver<bool>,
+}
+
+/// What the threads and the readers share.
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    clock: Clock,
+    metrics: Metrics,
+    queue: Queue,
+    topics: RwLock<HashMap<Topic, Arc<Topical>>>,
+    /// `None` while it is being reopened, and after the end.
+    store: RwLock<Option<Arc<Store>>>,
+    tail: Mutex<Tail>,
+    trouble: Mutex<Option<Error>>,
+    poisoned: AtomicBool,
+    /// Held by whoever changes the store beside the writer: making topics, maintenance.
+    housekeeping: Mutex<()>,
+}
+
+/// One topic.
+#[derive(Debug)]
+struct Topical {
+    id: u32,
+    name: Topic,
+    window_ms: Mutex<Option<u64>>,
+    partitions: Vec<Partition>,
+    fence: Arc<Fence>,
+    /// Counts commits; wakes readers at the tail.
+    commits: watch::Sender<u64>,
+}
+
+impl Topical {
+    fn new(name: Topic, stored: &StoredTopic, standings: Vec<Standing>) -> Self {
+        Self {
+            id: stored.id,
+            name,
+            window_ms: Mutex::new(stored.window_ms),
+            partitions: standings
+                .into_iter()
+                .map(|standing| Partition(Mutex::new((standing, VecDeque::new()))))
+                .collect(),
+            fence: Arc::default(),
+            commits: watch::Sender::new(0),
+        }
+    }
+
+    fn partition(&self, partition: u32) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    fn place(&self, partition: u32) -> Place {
+        Place { topic: self.id, partition }
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        (0..).zip(&self.partitions).map(|(partition, _)| self.place(partition))
+    }
+}
+
+/// Where one partition stands, and its newest chunks: contiguous up to its end.
+#[derive(Debug)]
+struct Partition(Mutex<(Standing, VecDeque<Recent>)>);
+
+/// A chunk in memory.
+#[derive(Clone, Debug)]
+struct Recent {
+    first: u64,
+    next: u64,
+    bytes: Bytes,
+}
+
+impl Partition {
+    fn standing(&self) -> Standing {
+        self.0.lock().0
+    }
+}
+
+/// Which chunks are in memory, oldest first, over all partitions.
+#[derive(Debug, Default)]
+struct Tail {
+    order: VecDeque<(Arc<Topical>, u32, usize)>,
+    bytes: usize,
+}
+
+impl Embedded {
+    /// Opens the log, making its directory if there is none. Blocks: call it where that is fine.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a damaged store; [`Error::Unavailable`] where another process has it open.
+    pub fn open(options: Options, clock: Clock, metrics: Metrics) -> Result<Self, Error> {
+        let store = Shared::open_store(&options)?;
+        let topics = Shared::load_topics(&store)?;
+        let room = Arc::new(Semaphore::new(options.in_flight_bytes_max.min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared {
+            options,
+            clock,
+            metrics,
+            queue: Queue::default(),
+            topics: RwLock::new(topics),
+            store: RwLock::new(Some(Arc::new(store))),
+            tail: Mutex::default(),
+            trouble: Mutex::default(),
+            poisoned: AtomicBool::new(false),
+            housekeeping: Mutex::default(),
+        });
+        let (ending, ended) = watch::channel(false);
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        thread("log-writer")
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    writer::run(&shared);
+                    ending.send_replace(true);
+                }
+            })
+            .map_err(unavailable)?;
+        thread("log-maintenance")
+            .spawn({
+                let shared = Arc::downgrade(&shared);
+                move || maintenance::run(&shared)
+            })
+            .map_err(unavailable)?;
+        Ok(Self { shared, room, ended })
+    }
+
+    /// Looks after retention now, instead of when its time comes. Returns how many entries went.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn maintain(&self) -> Result<u64, Error> {
+        self.blocking(maintenance::pass).await
+    }
+
+    /// Gives up the entries of a partition before an offset, whatever the topic's retention: what Kafka calls deleting records. Readers that still want
+    /// them get [`Error::OutOfRange`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for an offset after the end; those of the store.
+    pub async fn trim(&self, topic: &Topic, partition: u32, before: u64) -> Result<(), Error> {
+        let topic = self.shared.topic(topic)?;
+        self.blocking(move |shared| maintenance::trim(shared, &topic, partition, before)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(unavailable)?
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+#[async_trait::async_trait]
+impl Log for Embedded {
+    fn home(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
+        let spec = spec.clone();
+        self.blocking(move |shared| shared.ensure_topic(&spec)).await
+    }
+
+    async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, Error> {
+        let topic = self.shared.topic(topic)?;
+        if entries.is_empty() {
+            return Ok(Box::pin(std::future::ready(Vec::new())));
+        }
+        let (parts, order) = encode(&topic, &entries, self.shared.options.entry_bytes_max)?;
+        drop(entries);
+        let bytes = parts.iter().map(|part| part.bytes.len()).sum::<usize>();
+        let permit = self.reserve(bytes).await?;
+        let (reply, told) = oneshot::channel();
+        let count = order.len();
+        self.shared.queue.push(Submission { topic, parts, order, reply, permit })?;
+        Ok(Box::pin(async move {
+            match told.await {
+                Ok((results, raised)) => {
+                    // From here on the submitter knows: the topic may take entries again.
+                    drop(raised);
+                    results
+                }
+                Err(_) => vec![Err(Error::Closed); count],
+            }
+        }))
+    }
+
+    async fn read(&self, topic: &Topic, from: &[(u32, u64)]) -> Result<Box<dyn Reader>, Error> {
+        if self.shared.queue.is_closing() {
+            return Err(Error::Closed);
+        }
+        let topic = self.shared.topic(topic)?;
+        for (partition, offset) in from {
+            let standing = topic
+                .partition(*partition)
+                .ok_or_else(|| Error::TopicNotFound { topic: topic.name.clone() })?
+                .standing();
+            if !(standing.first..=standing.next).contains(offset) {
+                return Err(out_of_range(&topic, *partition, *offset, standing));
+            }
+        }
+        Ok(Box::new(reader::EmbeddedReader::new(self.shared.clone(), topic, from.to_vec(), self.ended.clone())))
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Vec<Bounds>, Error> {
+        let topic = self.shared.topic(topic)?;
+        Ok(topic
+            .partitions
+            .iter()
+            .map(Partition::standing)
+            .map(|standing| Bounds { first: standing.first, next: standing.next })
+            .collect())
+    }
+
+    async fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<Vec<u64>, Error> {
+        let topic = self.shared.topic(topic)?;
+        self.blocking(move |shared| {
+            let store = shared.store()?;
+            let find = |(place, partition): (Place, &Partition)| {
+                let standing = partition.standing();
+                let from = store.time_hint(place, time_ms)?.max(standing.first);
+                for entry in store.entries(place, from, standing.next)? {
+                    let entry = entry?;
+                    if entry.timestamp_ms >= time_ms {
+                        return Ok(entry.offset);
+                    }
+                }
+                Ok(standing.next)
+            };
+            topic.places().zip(&topic.partitions).map(find).collect()
+        })
+        .await
+    }
+
+    fn health(&self) -> Health {
+        if self.shared.queue.is_closing() {
+            return Health::Bad("the log is closed".into());
+        }
+        match &*self.shared.trouble.lock() {
+            None => Health::Good,
+            Some(error) => Health::Bad(error.to_string()),
+        }
+    }
+
+    async fn close(&self) {
+        self.shared.queue.close();
+        let mut ended = self.ended.clone();
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            tracing::error!("the log's writer ended without shutting its store");
+        }
+    }
+}
+
+impl Embedded {
+    /// Waits for room for so many bytes. Submissions get it in the order in which they ask, so a large one is not starved by small ones.
+    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        // One that is larger than the whole room goes alone.
+        let bytes = bytes.clamp(1, self.shared.options.in_flight_bytes_max);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.room.clone().acquire_many_owned(permits).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Shared {
+    fn open_store(options: &Options) -> Result<Store, Error> {
+        std::fs::create_dir_all(&options.path).map_err(unavailable)?;
+        let sizes = Sizes { cache_bytes: options.cache_bytes, memtable_bytes: options.memtable_bytes };
+        Store::open(&options.path, sizes).map_err(store::error)
+    }
+
+    fn load_topics(store: &Store) -> Result<HashMap<Topic, Arc<Topical>>, Error> {
+        store
+            .topics()?
+            .into_iter()
+            .map(|(name, stored)| {
+                let standings = (0..stored.partitions)
+                    .map(|partition| store.standing(Place { topic: stored.id, partition }))
+                    .collect::<Result<_, _>>()?;
+                Ok((name.clone(), Arc::new(Topical::new(name, &stored, standings))))
+            })
+            .collect()
+    }
+
+    fn topic(&self, name: &Topic) -> Result<Arc<Topical>, Error> {
+        self.topics.read().get(name).cloned().ok_or_else(|| Error::TopicNotFound { topic: name.clone() })
+    }
+
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        match &*self.store.read() {
+            Some(store) => Ok(store.clone()),
+            None if self.queue.is_closing() => Err(Error::Closed),
+            None => Err(self.trouble()),
+        }
+    }
+
+    /// Takes the store out once no reader uses it; gives up after a while, because a reader that hangs on a dead disk never leaves.
+    fn take_store(&self, leave_max: Duration) -> Option<Store> {
+        let mut store = self.store.write().take()?;
+        let step = Duration::from_millis(2);
+        for _ in 0..leave_max.as_millis() / step.as_millis() {
+            match Arc::try_unwrap(store) {
+                Ok(store) => return Some(store),
+                Err(shared) => store = shared,
+            }
+            std::thread::sleep(step);
+        }
+        None
+    }
+
+    /// Closes and opens the store: what it holds then is what it holds.
+    fn reopen(&self, leave_max: Duration) -> Result<Arc<Store>, Error> {
+        drop(self.take_store(leave_max));
+        let store = Self::open_store(&self.options)?;
+        for topic in self.topics.read().values() {
+            for (place, partition) in topic.places().zip(&topic.partitions) {
+                let standing = store.standing(place)?;
+                let (known, recent) = &mut *partition.0.lock();
+                if standing.next != known.next {
+                    // A group whose fate was not known is there after all; its chunks are not in memory.
+                    recent.clear();
+                }
+                *known = standing;
+            }
+            topic.commits.send_modify(|commits| *commits += 1);
+        }
+        let store = Arc::new(store);
+        *self.store.write() = Some(store.clone());
+        tracing::warn!("log reopened after a failed write");
+        Ok(store)
+    }
+
+    /// Refuses a group for which the disk has no room beyond the reserve.
+    fn check_space(&self, bytes: usize) -> Result<(), Error> {
+        if self.options.free_bytes_min == 0 {
+            return Ok(());
+        }
+        let free = free_bytes(&self.options.path).map_err(unavailable)?;
+        if free < self.options.free_bytes_min.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)) {
+            return Err(Error::DiskFull(Arc::new(ReserveReached { free })));
+        }
+        Ok(())
+    }
+
+    /// Makes a committed group visible: to readers at the tail from memory.
+    fn publish(&self, group: &[Submission], bases: &[Vec<u64>]) {
+        let mut tail = self.tail.lock();
+        for (submission, bases) in group.iter().zip(bases) {
+            let topic = &submission.topic;
+            for (part, base) in submission.parts.iter().zip(bases) {
+                let Some(partition) = topic.partition(part.partition) else { continue };
+                let (standing, recent) = &mut *partition.0.lock();
+                let next = base + part.count;
+                standing.next = standing.next.max(next);
+                standing.time_ms_max = standing.time_ms_max.max(part.time_ms_max);
+                recent.push_back(Recent { first: *base, next, bytes: part.bytes.clone() });
+                tail.bytes += part.bytes.len();
+                tail.order.push_back((topic.clone(), part.partition, part.bytes.len()));
+                self.metrics.entries.inc_by(part.count);
+                self.metrics.bytes.inc_by(part.bytes.len() as u64);
+            }
+        }
+        while tail.bytes > self.options.tail_bytes_max
+            && let Some((topic, partition, bytes)) = tail.order.pop_front()
+        {
+            tail.bytes -= bytes;
+            if let Some(partition) = topic.partition(partition) {
+                partition.0.lock().1.pop_front();
+            }
+        }
+        drop(tail);
+        self.metrics.groups.inc();
+        for submission in group {
+            submission.topic.commits.send_modify(|commits| *commits += 1);
+        }
+    }
+
+    fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
+        if self.queue.is_closing() {
+            return Err(Error::Closed);
+        }
+        let _alone = self.housekeeping.lock();
+        let known = self.topics.read().get(&spec.topic).cloned();
+        let (id, standings) = match &known {
+            Some(topic) => {
+                let partitions = topic.partitions.len();
+                if u32::try_from(partitions) != Ok(spec.partitions) {
+                    return Err(Error::BelowFloor {
+                        topic: spec.topic.clone(),
+                        violations: format!("it has {partitions} partitions, not {}", spec.partitions),
+                    });
+                }
+                (topic.id, Vec::new())
+            }
+            None => {
+                let id = self.topics.read().values().map(|topic| topic.id + 1).max().unwrap_or(1);
+                let fresh = Standing { first: 0, next: 0, time_ms_max: i64::MIN };
+                (id, vec![fresh; spec.partitions as usize])
+            }
+        };
+        let stored = StoredTopic::new(id, spec);
+        if known.as_ref().is_some_and(|topic| *topic.window_ms.lock() == stored.window_ms) {
+            return Ok(());
+        }
+        self.check_space(0)?;
+        let store = self.store()?;
+        let mut change = store.change();
+        change.put_topic(&spec.topic, &stored)?;
+        change.commit().map_err(store::error)?;
+        match known {
+            Some(topic) => *topic.window_ms.lock() = stored.window_ms,
+            None => {
+                let topic = Arc::new(Topical::new(spec.topic.clone(), &stored, standings));
+                self.topics.write().insert(spec.topic.clone(), topic);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_trouble(&self, error: Option<&Error>) {
+        self.metrics.healthy.set(i64::from(error.is_none()));
+        *self.trouble.lock() = error.cloned();
+    }
+
+    fn trouble(&self) -> Error {
+        self.trouble.lock().clone().unwrap_or_else(|| unavailable(std::io::Error::other("the store is being reopened")))
+    }
+
+    fn poison(&self, error: &Error) {
+        self.set_trouble(Some(error));
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+}
+
+/// The disk has less free space than the reserve.
+#[derive(Debug, thiserror::Error)]
+#[error("{free} bytes are free, less than the reserve")]
+struct ReserveReached {
+    free: u64,
+}
+
+/// What an unprivileged process may still write on the disk of a directory.
+fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Sorts entries by partition and encodes them: parts in order of first appearance, and for each entry its part.
+fn encode(topic: &Topical, entries: &[Entry], limit: usize) -> Result<(Vec<Part>, Vec<u32>), Error> {
+    let mut builders: Vec<(u32, chunk::Builder)> = Vec::new();
+    let mut order = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let bytes = size(entry);
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
+        if topic.partition(entry.partition).is_none() {
+            return Err(Error::TopicNotFound { topic: topic.name.clone() });
+        }
+        let index = builders.iter().position(|(partition, _)| *partition == entry.partition).unwrap_or_else(|| {
+            builders.push((entry.partition, chunk::Builder::default()));
+            builders.len() - 1
+        });
+        builders[index].1.push(entry);
+        order.push(u32::try_from(index).unwrap_or(u32::MAX));
+    }
+    let parts = builders
+        .into_iter()
+        .map(|(partition, builder)| Part {
+            partition,
+            count: builder.count(),
+            time_ms_max: builder.time_ms_max(),
+            bytes: builder.finish(),
+        })
+        .collect();
+    Ok((parts, order))
+}
+
+/// Bytes of an entry's key, value and headers.
+fn size(entry: &Entry) -> usize {
+    let headers: usize = entry.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    headers + entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len)
+}
+
+fn out_of_range(topic: &Topical, partition: u32, offset: u64, standing: Standing) -> Error {
+    Error::OutOfRange { topic: topic.name.clone(), partition, offset, first: standing.first, next: standing.next }
+}
+
+fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Unavailable(Arc::new(cause))
+}
