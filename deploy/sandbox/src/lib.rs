@@ -1,0 +1,3 @@
+//! A whole small city on one machine, for newcomers and for tests.
+
+pub mod registry;

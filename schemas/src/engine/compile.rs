@@ -1,0 +1,555 @@
+//! From a schema document to a [`Program`], or to every reason why not.
+//!
+//! The compiler goes on after a problem: whoever writes a record type sees all of them at once. What it builds after a problem is
+//! thrown away, so it may be wrong there; it may not panic or cost more than the bounds of [`super::profile`].
+
+use super::dates::Decimal;
+use super::json::Json;
+use super::pattern;
+use super::profile::{self, Place};
+use super::program::{
+    ArrayRules, Choice, Form, IntegerRules, Member, NameTable, Node, NodeId, NumberRules, ObjectRules, Pattern,
+    Program, Shape, TextRules,
+};
+use super::record_type::{Field, FieldType, Sensitivity};
+use super::schema_error::{Flaw, Problem};
+use super::tables::CodeTables;
+use super::text::TextSet;
+use std::collections::HashSet;
+
+/// The compiler's state.
+pub(crate) struct Compiler<'s> {
+    pub(super) root: &'s Json,
+    tables: &'s CodeTables,
+    pub(super) problems: Vec<Problem>,
+    pub(super) program: Program,
+    /// What people need to know of each node, at the node's index.
+    pub(super) fields: Vec<Field>,
+    /// Definitions being expanded, innermost last.
+    open: Vec<&'s str>,
+    used: HashSet<&'s str>,
+}
+
+/// Where the compiler stands: in the document and in the record.
+#[derive(Clone)]
+struct At {
+    schema: String,
+    record: String,
+    depth: usize,
+    required: bool,
+}
+
+impl At {
+    fn below(&self, keyword: &str) -> String {
+        format!("{}/{keyword}", self.schema)
+    }
+}
+
+impl<'s> Compiler<'s> {
+    pub(crate) fn new(root: &'s Json, tables: &'s CodeTables) -> Self {
+        Compiler {
+            root,
+            tables,
+            problems: Vec::new(),
+            program: Program::default(),
+            fields: Vec::new(),
+            open: Vec::new(),
+            used: HashSet::new(),
+        }
+    }
+
+    /// Compiles the whole document; look at `problems` before using anything.
+    pub(crate) fn run(&mut self) {
+        let at = At { schema: String::new(), record: String::new(), depth: 1, required: true };
+        self.program.root = self.schema(self.root, &at);
+        if !matches!(self.program.nodes.get(self.program.root).map(|node| &node.shape), Some(Shape::Object(_))) {
+            self.problem("", Flaw::Expected("a record: `type` object"));
+        }
+        self.declarations();
+        self.unused_definitions();
+    }
+
+    pub(super) fn problem(&mut self, pointer: &str, flaw: Flaw) {
+        self.problems.push(Problem { pointer: pointer.to_owned(), flaw });
+    }
+
+    /// A definition that nothing refers to is held to the profile too; what it compiles to is dropped.
+    fn unused_definitions(&mut self) {
+        let root = self.root;
+        for (name, schema) in root.get("$defs").and_then(Json::members).unwrap_or_default() {
+            if !self.used.contains(name.as_str()) {
+                let (nodes, fields) = (self.program.nodes.len(), self.fields.len());
+                let at = At { schema: format!("/$defs/{name}"), record: String::new(), depth: 1, required: false };
+                self.open.push(name);
+                self.schema(schema, &at);
+                self.open.pop();
+                self.program.nodes.truncate(nodes);
+                self.fields.truncate(fields);
+            }
+        }
+    }
+
+    fn schema(&mut self, schema: &'s Json, at: &At) -> NodeId {
+        if at.depth > profile::MAX_DEPTH {
+            self.problem(&at.schema, Flaw::TooDeep(profile::MAX_DEPTH));
+            return self.placeholder(at);
+        }
+        if self.program.nodes.len() >= profile::MAX_PLACES {
+            self.problem("", Flaw::TooManyPlaces(profile::MAX_PLACES));
+            return 0;
+        }
+        if schema.members().is_none() {
+            self.problem(&at.schema, Flaw::Expected("a schema object"));
+            return self.placeholder(at);
+        }
+        match schema.get("$ref") {
+            Some(reference) => self.reference(schema, reference, at),
+            None => self.typed(schema, at),
+        }
+    }
+
+    fn placeholder(&mut self, at: &At) -> NodeId {
+        self.node(Shape::Null, true, Field::new(at.record.clone(), FieldType::Null, true, at.required))
+    }
+
+    fn node(&mut self, shape: Shape, nullable: bool, field: Field) -> NodeId {
+        self.program.nodes.push(Node { nullable, slot: None, shape });
+        self.fields.push(field);
+        self.program.nodes.len() - 1
+    }
+
+    /// `$ref` with annotations beside it: the definition's place, under this place's titles.
+    fn reference(&mut self, schema: &'s Json, reference: &'s Json, at: &At) -> NodeId {
+        self.keywords(schema, at, |place| matches!(place, Place::Reference | Place::Anywhere));
+        let text = reference.text().unwrap_or_default();
+        let root = self.root;
+        let found = text.strip_prefix("#/$defs/").and_then(|name| {
+            let definitions = root.get("$defs")?.members()?;
+            definitions.iter().find(|(known, _)| known == name)
+        });
+        let Some((name, definition)) = found else {
+            self.problem(&at.below("$ref"), Flaw::UnknownReference(text.to_owned()));
+            return self.placeholder(at);
+        };
+        if self.open.contains(&name.as_str()) {
+            self.problem(&at.below("$ref"), Flaw::SelfReference);
+            return self.placeholder(at);
+        }
+        self.used.insert(name);
+        self.open.push(name);
+        let id = self.schema(definition, &At { schema: format!("/$defs/{name}"), ..at.clone() });
+        self.open.pop();
+        self.annotate(schema, at, id);
+        id
+    }
+
+    /// Checks that every member is a keyword of the profile and may stand here.
+    fn keywords(&mut self, schema: &Json, at: &At, allowed: impl Fn(Place) -> bool) {
+        for (keyword, _) in schema.members().unwrap_or_default() {
+            match profile::place(keyword) {
+                None => self.problem(&at.schema, Flaw::UnknownKeyword(keyword.clone())),
+                Some(Place::Root) if at.schema.is_empty() => {}
+                Some(place) if allowed(place) => {}
+                Some(_) => self.problem(&at.schema, Flaw::MisplacedKeyword(keyword.clone())),
+            }
+        }
+    }
+
+    fn typed(&mut self, schema: &'s Json, at: &At) -> NodeId {
+        let Some((field_type, null_allowed)) = self.type_of(schema, at) else {
+            self.keywords(schema, at, |_| true);
+            return self.placeholder(at);
+        };
+        self.keywords(schema, at, |place| match place {
+            Place::Anywhere | Place::Typed => true,
+            Place::Object => field_type == FieldType::Object,
+            Place::Array => field_type == FieldType::Array,
+            Place::Text => field_type == FieldType::Text,
+            Place::Numeric => matches!(field_type, FieldType::Integer | FieldType::Number),
+            Place::Scalar => {
+                matches!(field_type, FieldType::Text | FieldType::Integer | FieldType::Number | FieldType::Boolean)
+            }
+            Place::Root | Place::Reference => false,
+        });
+        let among = self.among(schema, at);
+        let nullable =
+            null_allowed && among.as_ref().is_none_or(|among| among.iter().any(|value| **value == Json::Null));
+        // The node comes before its children, so that the arena is in the order of the document.
+        let id = self.node(Shape::Null, nullable, Field::new(at.record.clone(), field_type, nullable, at.required));
+        let shape = match field_type {
+            FieldType::Object => self.object(schema, at),
+            FieldType::Array => self.array(schema, at),
+            FieldType::Text => self.text(schema, at, among.as_deref(), id),
+            FieldType::Integer => self.integer(schema, at, among.as_deref()),
+            FieldType::Number => self.number(schema, at, among.as_deref()),
+            FieldType::Boolean => Shape::Boolean {
+                on: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(true))),
+                off: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(false))),
+            },
+            FieldType::Null => Shape::Null,
+        };
+        if let Some(node) = self.program.nodes.get_mut(id) {
+            node.shape = shape;
+        }
+        self.annotate(schema, at, id);
+        id
+    }
+
+    fn type_of(&mut self, schema: &Json, at: &At) -> Option<(FieldType, bool)> {
+        let name = |json: &Json| json.text().and_then(FieldType::from_keyword);
+        let found = match schema.get("type") {
+            None => {
+                self.problem(&at.schema, Flaw::MissingKeyword("type"));
+                return None;
+            }
+            Some(Json::Array(names)) => match names.as_slice() {
+                [one, null] if null.text() == Some("null") => {
+                    name(one).filter(|one| *one != FieldType::Null).map(|one| (one, true))
+                }
+                _ => None,
+            },
+            Some(one) => name(one).map(|one| (one, one == FieldType::Null)),
+        };
+        if found.is_none() {
+            self.problem(&at.below("type"), Flaw::Expected("a type's name, or an array of one and \"null\""));
+        }
+        found
+    }
+
+    fn object(&mut self, schema: &'s Json, at: &At) -> Shape {
+        match schema.get("additionalProperties") {
+            Some(Json::Bool(false)) => {}
+            Some(_) => self.problem(&at.below("additionalProperties"), Flaw::Expected("false")),
+            None => self.problem(&at.schema, Flaw::MissingKeyword("additionalProperties")),
+        }
+        let properties = schema.get("properties").and_then(Json::members).unwrap_or_default();
+        if properties.is_empty() || properties.len() > profile::MAX_PROPERTIES {
+            self.problem(&at.below("properties"), Flaw::OutOfBounds { least: 1, most: profile::MAX_PROPERTIES });
+        }
+        let required = match schema.get("required") {
+            None => Vec::new(),
+            Some(list) => list.texts().unwrap_or_else(|| {
+                self.problem(&at.below("required"), Flaw::Expected("an array of names"));
+                Vec::new()
+            }),
+        };
+        for (index, name) in required.iter().enumerate() {
+            if !properties.iter().any(|(known, _)| known == name) {
+                self.problem(&at.below("required"), Flaw::NoSuchProperty((*name).to_owned()));
+            }
+            if required.iter().take(index).any(|earlier| earlier == name) {
+                self.problem(&at.below("required"), Flaw::Repeated((*name).to_owned()));
+            }
+        }
+        let mut members = Vec::with_capacity(properties.len());
+        let mut bits = 0u128;
+        for (number, (name, property)) in properties.iter().enumerate().take(profile::MAX_PROPERTIES) {
+            let below = At {
+                schema: format!("{}/properties/{name}", at.schema),
+                record: format!("{}/{name}", at.record),
+                depth: at.depth + 1,
+                required: required.contains(&name.as_str()),
+            };
+            if !profile::is_member_name(name) {
+                self.problem(&below.schema, Flaw::BadName);
+            }
+            bits |= u128::from(below.required) << number;
+            let node = self.schema(property, &below);
+            members.push(Member {
+                name: name.as_str().into(),
+                compact: format!("\"{name}\":").into_bytes().into(),
+                node,
+            });
+        }
+        let names = NameTable::new(&members);
+        Shape::Object(ObjectRules { members, required: bits, names })
+    }
+
+    fn array(&mut self, schema: &'s Json, at: &At) -> Shape {
+        let most = self.bound(schema, at, "maxItems", profile::MAX_ITEMS);
+        if most.is_none() && schema.get("maxItems").is_none() {
+            self.problem(&at.schema, Flaw::MissingKeyword("maxItems"));
+        }
+        let least = self.bound(schema, at, "minItems", profile::MAX_ITEMS);
+        self.ordered(at, least, most);
+        let below =
+            At { schema: at.below("items"), record: format!("{}/*", at.record), depth: at.depth + 1, required: false };
+        let items = match schema.get("items") {
+            Some(items) => self.schema(items, &below),
+            None => {
+                self.problem(&at.schema, Flaw::MissingKeyword("items"));
+                0
+            }
+        };
+        Shape::Array(ArrayRules { items, least: least.unwrap_or(0), most: most.unwrap_or(0) })
+    }
+
+    fn text(&mut self, schema: &'s Json, at: &At, among: Option<&[&Json]>, id: NodeId) -> Shape {
+        let mut rules = TextRules {
+            least: self.bound(schema, at, "minLength", profile::MAX_LENGTH),
+            most: self.bound(schema, at, "maxLength", profile::MAX_LENGTH),
+            most_gb18030: self.bound(schema, at, "x-max-bytes-gb18030", profile::MAX_LENGTH),
+            ..TextRules::default()
+        };
+        self.ordered(at, rules.least, rules.most);
+        if rules.most_gb18030.is_some() {
+            super::text::prepare_gb18030();
+        }
+        if let Some(source) = self.text_of(schema, at, "pattern") {
+            match pattern::compile(source) {
+                Ok(regex) => rules.pattern = Some(Pattern { source: source.to_owned(), regex }),
+                Err(error) => self.problem(&at.below("pattern"), Flaw::Pattern(error)),
+            }
+        }
+        if let Some(among) = among {
+            let members: Vec<String> = among.iter().filter_map(|value| value.text()).map(str::to_owned).collect();
+            rules.among = Some(Choice { set: TextSet::new(members.iter().map(String::as_str)), members });
+        }
+        if let Some(name) = self.text_of(schema, at, "x-code-table") {
+            rules.table = self.tables.get(name).cloned();
+            if rules.table.is_none() {
+                self.problem(&at.below("x-code-table"), Flaw::UnknownTable(name.to_owned()));
+            }
+        }
+        if let Some(name) = self.text_of(schema, at, "x-identifier") {
+            rules.identifier = name.parse().ok();
+            if rules.identifier.is_none() {
+                self.problem(&at.below("x-identifier"), Flaw::UnknownIdentifier(name.to_owned()));
+            }
+        }
+        rules.form = self.form(schema, at);
+        let bounded = rules.most.is_some()
+            || rules.most_gb18030.is_some()
+            || rules.among.is_some()
+            || rules.form != Form::Free
+            || ["x-code-table", "x-identifier", "maxLength", "x-max-bytes-gb18030"]
+                .iter()
+                .any(|keyword| schema.get(keyword).is_some());
+        if !bounded {
+            self.problem(&at.schema, Flaw::MissingKeyword("maxLength"));
+        }
+        if let Some(field) = self.fields.get_mut(id) {
+            field.code_table = rules.table.as_ref().map(|table| table.name().to_owned());
+            field.identifier = rules.identifier;
+        }
+        Shape::Text(Box::new(rules))
+    }
+
+    fn form(&mut self, schema: &'s Json, at: &At) -> Form {
+        let long_term = match schema.get("x-long-term") {
+            None => false,
+            Some(value) => value.boolean().unwrap_or_else(|| {
+                self.problem(&at.below("x-long-term"), Flaw::Expected("true or false"));
+                false
+            }),
+        };
+        let form = match self.text_of(schema, at, "format") {
+            None => Form::Free,
+            Some("date") => Form::Date { long_term },
+            Some("date-time") => Form::DateTime,
+            Some(_) => {
+                self.problem(&at.below("format"), Flaw::Expected("\"date\" or \"date-time\""));
+                Form::Free
+            }
+        };
+        if schema.get("x-long-term").is_some() && !matches!(form, Form::Date { .. }) {
+            self.problem(&at.schema, Flaw::MisplacedKeyword("x-long-term".to_owned()));
+        }
+        let Some(decimal) = schema.get("x-decimal") else {
+            return form;
+        };
+        if form != Form::Free {
+            self.problem(&at.schema, Flaw::MisplacedKeyword("x-decimal".to_owned()));
+        }
+        Form::Decimal(self.decimal(decimal, &at.below("x-decimal")))
+    }
+
+    fn decimal(&mut self, decimal: &Json, pointer: &str) -> Decimal {
+        const MOST_DIGITS: usize = 38;
+        self.only(decimal, pointer, &["integer-digits", "fraction-digits", "negative"]);
+        let mut digits = |name: &'static str, least: usize| {
+            let count = decimal.get(name).and_then(Json::unsigned).and_then(|count| usize::try_from(count).ok());
+            count.filter(|count| (least..=MOST_DIGITS).contains(count)).unwrap_or_else(|| {
+                self.problem(&format!("{pointer}/{name}"), Flaw::OutOfBounds { least, most: MOST_DIGITS });
+                0
+            })
+        };
+        let (integer_digits, fraction_digits) = (digits("integer-digits", 1), digits("fraction-digits", 0));
+        let negative = match decimal.get("negative") {
+            None => false,
+            Some(value) => value.boolean().unwrap_or_else(|| {
+                self.problem(&format!("{pointer}/negative"), Flaw::Expected("true or false"));
+                false
+            }),
+        };
+        Decimal { integer_digits, fraction_digits, negative }
+    }
+
+    fn integer(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
+        let mut bound = |keyword: &'static str| {
+            let value = schema.get(keyword)?;
+            let number = value.integer();
+            if number.is_none() {
+                self.problem(&at.below(keyword), Flaw::Expected("a whole number within 64 bits"));
+            }
+            number
+        };
+        let (least, most) = (bound("minimum"), bound("maximum"));
+        self.ordered(at, least, most);
+        Shape::Integer(IntegerRules {
+            least,
+            most,
+            among: among.map(|among| among.iter().filter_map(|value| value.integer()).collect()),
+        })
+    }
+
+    fn number(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
+        let mut bound = |keyword: &'static str| {
+            let value = schema.get(keyword)?;
+            let number = value.float();
+            if number.is_none() {
+                self.problem(&at.below(keyword), Flaw::Expected("a number"));
+            }
+            number
+        };
+        let (least, most) = (bound("minimum"), bound("maximum"));
+        self.ordered(at, least, most);
+        Shape::Number(NumberRules {
+            least,
+            most,
+            among: among.map(|among| among.iter().filter_map(|value| value.float()).collect()),
+        })
+    }
+
+    /// The values that `enum` and `const` leave, if either is there.
+    fn among(&mut self, schema: &'s Json, at: &At) -> Option<Vec<&'s Json>> {
+        let types = schema.get("type");
+        let fits = |value: &Json| {
+            let names: &[Json] = match types {
+                Some(Json::Array(names)) => names,
+                Some(one) => std::slice::from_ref(one),
+                None => &[],
+            };
+            names.iter().filter_map(Json::text).any(|name| match value {
+                Json::Null => name == "null",
+                Json::Bool(_) => name == "boolean",
+                Json::Text(_) => name == "string",
+                Json::Number(_) => name == "number" || (name == "integer" && value.integer().is_some()),
+                Json::Array(_) | Json::Object(_) => false,
+            })
+        };
+        let mut left: Option<Vec<&'s Json>> = None;
+        if let Some(list) = schema.get("enum") {
+            let members = list.array().unwrap_or_default();
+            if members.is_empty() || members.len() > profile::MAX_ENUM {
+                self.problem(&at.below("enum"), Flaw::OutOfBounds { least: 1, most: profile::MAX_ENUM });
+            }
+            for (index, member) in members.iter().enumerate() {
+                if !fits(member) {
+                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Expected("a scalar of the type"));
+                }
+                if members.iter().take(index).any(|earlier| earlier == member) {
+                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Repeated("this value".to_owned()));
+                }
+            }
+            left = Some(members.iter().collect());
+        }
+        if let Some(value) = schema.get("const") {
+            if !fits(value) {
+                self.problem(&at.below("const"), Flaw::Expected("a scalar of the type"));
+            }
+            if left.as_ref().is_some_and(|members| !members.contains(&value)) {
+                self.problem(&at.schema, Flaw::EmptyRange);
+            }
+            left = Some(vec![value]);
+        }
+        left
+    }
+
+    fn bound(&mut self, schema: &Json, at: &At, keyword: &str, most: usize) -> Option<usize> {
+        let value = schema.get(keyword)?;
+        let count = value.integer().and_then(|count| usize::try_from(count).ok()).filter(|&count| count <= most);
+        if count.is_none() {
+            self.problem(&at.below(keyword), Flaw::OutOfBounds { least: 0, most });
+        }
+        count
+    }
+
+    fn ordered<T: PartialOrd>(&mut self, at: &At, least: Option<T>, most: Option<T>) {
+        if let (Some(least), Some(most)) = (least, most)
+            && least > most
+        {
+            self.problem(&at.schema, Flaw::EmptyRange);
+        }
+    }
+
+    fn text_of(&mut self, schema: &'s Json, at: &At, keyword: &str) -> Option<&'s str> {
+        let value = schema.get(keyword)?;
+        let text = value.text();
+        if text.is_none() {
+            self.problem(&at.below(keyword), Flaw::Expected("a string"));
+        }
+        text
+    }
+
+    /// Every member of `json` must be one of `known`.
+    pub(super) fn only(&mut self, json: &Json, pointer: &str, known: &[&str]) {
+        match json.members() {
+            None => self.problem(pointer, Flaw::Expected("an object")),
+            Some(members) => {
+                for (name, _) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+                    self.problem(pointer, Flaw::UnknownKeyword(name.clone()));
+                }
+            }
+        }
+    }
+
+    /// Titles, descriptions and sensitivity; a reference's own win over its definition's.
+    fn annotate(&mut self, schema: &'s Json, at: &At, id: NodeId) {
+        let texts =
+            ["title", "x-title-zh", "description", "x-description-zh"].map(|keyword| self.text_of(schema, at, keyword));
+        if schema.get("examples").is_some_and(|examples| examples.array().is_none()) {
+            self.problem(&at.below("examples"), Flaw::Expected("an array"));
+        }
+        let sensitivity =
+            schema.get("x-sensitivity").map(|declared| self.sensitivity(declared, &at.below("x-sensitivity")));
+        let Some(field) = self.fields.get_mut(id) else {
+            return;
+        };
+        let [title_en, title_zh, description_en, description_zh] = texts;
+        let slots = [
+            (&mut field.title_en, title_en),
+            (&mut field.title_zh, title_zh),
+            (&mut field.description_en, description_en),
+            (&mut field.description_zh, description_zh),
+        ];
+        for (slot, text) in slots {
+            if let Some(text) = text {
+                *slot = Some(text.to_owned());
+            }
+        }
+        if sensitivity.is_some() {
+            field.sensitivity = sensitivity;
+        }
+    }
+
+    fn sensitivity(&mut self, declared: &Json, pointer: &str) -> Sensitivity {
+        self.only(declared, pointer, &["level", "personal", "mask"]);
+        let mut member = |name: &'static str, needs: &'static str, accepted: bool| {
+            if !accepted {
+                self.problem(&format!("{pointer}/{name}"), Flaw::Expected(needs));
+            }
+        };
+        let text = |name: &str| declared.get(name).and_then(Json::text).unwrap_or_default();
+        let (level, personal, mask) =
+            (text("level").parse(), text("personal").parse(), declared.get("mask").map(|_| text("mask").parse()));
+        member("level", "general, important or core", level.is_ok());
+        member("personal", "none, personal or sensitive", personal.is_ok());
+        member("mask", "a mask of the profile", mask.as_ref().is_none_or(Result::is_ok));
+        Sensitivity {
+            level: level.unwrap_or_default(),
+            personal: personal.unwrap_or_default(),
+            mask: mask.and_then(Result::ok).unwrap_or_default(),
+        }
+    }
+}

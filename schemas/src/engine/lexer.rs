@@ -1,0 +1,483 @@
+//! Reading JSON text (RFC 8259) without building anything.
+//!
+//! A [`Cursor`] walks bytes that are already known to be UTF-8 and hands out spans. It is strict: no comment, no trailing comma, no
+//! leading zero, no control character inside a string, no nesting beyond [`MAX_DOCUMENT_DEPTH`]. What is well formed but must not
+//! enter a record (half a surrogate pair, a NUL) is marked on the span, so that the caller can name the field. It allocates nothing
+//! and never panics, whatever the bytes are.
+
+use std::borrow::Cow;
+
+/// How deep arrays and objects may nest in a payload, known or unknown members alike. Twice what a schema may ask for, so that the
+/// violation for a misplaced subtree still names its place, and few enough for any thread's stack.
+pub(crate) const MAX_DOCUMENT_DEPTH: usize = 32;
+
+/// Why reading had to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The bytes are not JSON here.
+    Syntax,
+    /// Nested beyond [`MAX_DOCUMENT_DEPTH`].
+    TooDeep,
+}
+
+/// A string token: the bytes between its quotes, still escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Text {
+    /// First byte after the opening quote.
+    pub(crate) start: usize,
+    /// The closing quote.
+    pub(crate) end: usize,
+    /// Holds at least one backslash escape.
+    pub(crate) escaped: bool,
+    /// Holds half of a surrogate pair, which is no character.
+    pub(crate) lone_surrogate: bool,
+    /// Holds U+0000, which legacy databases cut strings at.
+    pub(crate) nul: bool,
+}
+
+/// A number token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number {
+    /// First byte.
+    pub(crate) start: usize,
+    /// One past the last byte.
+    pub(crate) end: usize,
+    /// Has neither fraction nor exponent.
+    pub(crate) plain: bool,
+}
+
+/// A place in a payload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'p> {
+    /// The whole payload.
+    pub(crate) text: &'p str,
+    bytes: &'p [u8],
+    /// The next byte to read.
+    pub(crate) at: usize,
+    depth: usize,
+}
+
+impl<'p> Cursor<'p> {
+    pub(crate) fn new(text: &'p str) -> Self {
+        Cursor { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+    }
+
+    /// The next byte, or 0 at the end: a raw NUL is never JSON, so the two need no telling apart.
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn skip_space(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Stop> {
+        if self.peek() == byte {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(Stop::Syntax)
+        }
+    }
+
+    /// Steps over `literal` if exactly these bytes come next.
+    #[inline(always)]
+    pub(crate) fn eat(&mut self, literal: &[u8]) -> bool {
+        let here = self.bytes.get(self.at..).unwrap_or_default();
+        let found = here.starts_with(literal);
+        if found {
+            self.at += literal.len();
+        }
+        found
+    }
+
+    pub(crate) fn literal(&mut self, literal: &[u8]) -> Result<(), Stop> {
+        if self.eat(literal) { Ok(()) } else { Err(Stop::Syntax) }
+    }
+
+    /// Enters the array or object whose bracket is the next byte.
+    #[inline(always)]
+    pub(crate) fn enter(&mut self) -> Result<(), Stop> {
+        if self.depth >= MAX_DOCUMENT_DEPTH {
+            return Err(Stop::TooDeep);
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    /// After a member or element: true if another follows, false if `close` ended the container.
+    #[inline(always)]
+    pub(crate) fn next_or(&mut self, close: u8) -> Result<bool, Stop> {
+        self.skip_space();
+        match self.peek() {
+            b',' => {
+                self.at += 1;
+                self.skip_space();
+                Ok(true)
+            }
+            byte if byte == close => {
+                self.leave();
+                Ok(false)
+            }
+            _ => Err(Stop::Syntax),
+        }
+    }
+
+    /// Leaves the container whose closing bracket is the next byte.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self) {
+        self.at += 1;
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Reads the string whose opening quote is the next byte.
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Text, Stop> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let end = plain_run(self.bytes, start);
+        self.at = end;
+        if self.peek() == b'"' {
+            self.at += 1;
+            return Ok(Text { start, end, ..Text::default() });
+        }
+        self.escaped_string(start)
+    }
+
+    /// The rest of a string that is not all plain; rare, so kept out of the hot path.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Result<Text, Stop> {
+        let mut text = Text { start, escaped: true, ..Text::default() };
+        loop {
+            self.at = plain_run(self.bytes, self.at);
+            match self.peek() {
+                b'"' => {
+                    text.end = self.at;
+                    self.at += 1;
+                    return Ok(text);
+                }
+                b'\\' => {
+                    self.at += 1;
+                    let kind = self.peek();
+                    self.at += 1;
+                    match kind {
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+                        b'u' => match self.hex4()? {
+                            0 => text.nul = true,
+                            0xD800..=0xDBFF => {
+                                let before = self.at;
+                                if !(self.eat(b"\\u") && matches!(self.hex4()?, 0xDC00..=0xDFFF)) {
+                                    // What follows is no second half: read it again as whatever it is.
+                                    self.at = before;
+                                    text.lone_surrogate = true;
+                                }
+                            }
+                            0xDC00..=0xDFFF => text.lone_surrogate = true,
+                            _ => {}
+                        },
+                        _ => return Err(Stop::Syntax),
+                    }
+                }
+                _ => return Err(Stop::Syntax),
+            }
+        }
+    }
+
+    fn hex4(&mut self) -> Result<u32, Stop> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = char::from(self.peek()).to_digit(16).ok_or(Stop::Syntax)?;
+            value = value * 16 + digit;
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    /// Reads the number that begins at the next byte.
+    pub(crate) fn number(&mut self) -> Result<Number, Stop> {
+        let start = self.at;
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        let mut plain = true;
+        if self.peek() == b'.' {
+            plain = false;
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            plain = false;
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(Number { start, end: self.at, plain })
+    }
+
+    fn digits(&mut self) -> Result<(), Stop> {
+        if !self.peek().is_ascii_digit() {
+            return Err(Stop::Syntax);
+        }
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Steps over one whole value of any kind, checking its grammar.
+    pub(crate) fn skip_value(&mut self) -> Result<(), Stop> {
+        match self.peek() {
+            b'"' => self.string().map(drop),
+            b'{' => {
+                self.enter()?;
+                if self.peek() == b'}' {
+                    self.leave();
+                    return Ok(());
+                }
+                loop {
+                    self.string()?;
+                    self.skip_space();
+                    self.expect(b':')?;
+                    self.skip_space();
+                    self.skip_value()?;
+                    if !self.next_or(b'}')? {
+                        return Ok(());
+                    }
+                }
+            }
+            b'[' => {
+                self.enter()?;
+                if self.peek() == b']' {
+                    self.leave();
+                    return Ok(());
+                }
+                loop {
+                    self.skip_value()?;
+                    if !self.next_or(b']')? {
+                        return Ok(());
+                    }
+                }
+            }
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => self.number().map(drop),
+        }
+    }
+
+    /// The text between two places, which are token borders and so never inside a character.
+    #[inline(always)]
+    pub(crate) fn slice(&self, start: usize, end: usize) -> &'p str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// The string's own value: borrowed when nothing was escaped.
+    pub(crate) fn decode(&self, text: Text) -> Cow<'p, str> {
+        let raw = self.slice(text.start, text.end);
+        if !text.escaped {
+            return Cow::Borrowed(raw);
+        }
+        let mut plain = String::new();
+        unescape(raw, &mut plain);
+        Cow::Owned(plain)
+    }
+}
+
+/// Index of the first byte at or after `from` that ends a plain run: a quote, a backslash or a control character (or the end).
+///
+/// Eight bytes at a time. In each of the three tests a borrow can raise a false mark only above a true one, so the lowest mark is
+/// right, and the lowest is all that is used.
+#[inline(always)]
+fn plain_run(bytes: &[u8], from: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = from;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = word ^ (ONES * 0x22);
+        let slash = word ^ (ONES * 0x5C);
+        let quote = quote.wrapping_sub(ONES) & !quote;
+        let slash = slash.wrapping_sub(ONES) & !slash;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let marks = (quote | slash | control) & HIGH;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(&byte) = bytes.get(at) {
+        if byte == b'"' || byte == b'\\' || byte < 0x20 {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Appends the value of the escaped text `raw` to `out`. Half a surrogate pair becomes U+FFFD; the caller has refused it already.
+pub(crate) fn unescape(raw: &str, out: &mut String) {
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let mut chars = escape.chars();
+        match chars.next() {
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{C}'),
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('t') => out.push('\t'),
+            Some('u') => {
+                let first = take_hex(&mut chars);
+                let mut ahead = chars.clone();
+                let pair = (0xD800..0xDC00).contains(&first) && ahead.next() == Some('\\') && ahead.next() == Some('u');
+                let second = if pair { take_hex(&mut ahead) } else { 0 };
+                let code = if (0xDC00..0xE000).contains(&second) {
+                    chars = ahead;
+                    0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00)
+                } else {
+                    first
+                };
+                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            Some(other) => out.push(other),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+}
+
+/// Appends `text` to `out` as it must stand between quotes.
+pub(crate) fn escape(text: &str, out: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                let digit = |nibble: u8| {
+                    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+                };
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+fn take_hex(chars: &mut std::str::Chars<'_>) -> u32 {
+    chars.take(4).fold(0, |value, c| value * 16 + c.to_digit(16).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> Result<(), Stop> {
+        let mut cursor = Cursor::new(text);
+        cursor.skip_space();
+        cursor.skip_value()?;
+        cursor.skip_space();
+        if cursor.at_end() { Ok(()) } else { Err(Stop::Syntax) }
+    }
+
+    #[test]
+    fn grammar_agrees_with_serde_json_on_the_edges() {
+        let texts = [
+            "",
+            " ",
+            "0",
+            "-0",
+            "-",
+            "01",
+            "1.",
+            ".5",
+            "1.5e",
+            "1e+5",
+            "1E-5",
+            "+1",
+            "tru",
+            "true",
+            "nul",
+            "null",
+            "[]",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{}",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "{a:1}",
+            "{\"a\":1}",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u0041\"",
+            "\"a\tb\"",
+            "\"a",
+            "'a'",
+            "[1]]",
+            "{\"a\":1}x",
+            "\u{a0}1",
+            "NaN",
+            "Infinity",
+            "\"\u{7f}\"",
+            "// c\n1",
+            "\"12345678\u{1}\"",
+            "\"1234567\\\\\"",
+            "\"1234567\"",
+        ];
+        for text in texts {
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+            assert_eq!(whole(text).is_ok(), theirs, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_length_of_plain_run_ends_at_its_quote() {
+        for length in 0..40 {
+            let text = format!("\"{}\"tail\\", "é".repeat(length));
+            let token = Cursor::new(&text).string().unwrap();
+            assert_eq!((token.start, token.end), (1, 1 + 2 * length));
+        }
+    }
+
+    #[test]
+    fn escapes_decode_as_serde_json_decodes_them() {
+        for text in
+            [r#""\"\\\/\b\f\n\r\t""#, r#""\u4f01\u4E1A""#, r#""\ud842\udfb7x""#, r#""a\u0000b""#, r#""\\u0041""#]
+        {
+            let cursor = Cursor::new(text);
+            let token = { cursor }.string().unwrap();
+            assert_eq!(cursor.decode(token), serde_json::from_str::<String>(text).unwrap());
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_marked() {
+        for text in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800\udc00""#, r#""\ud800x""#] {
+            assert!(Cursor::new(text).string().unwrap().lone_surrogate, "{text}");
+        }
+        assert!(!Cursor::new(r#""\ud800\udc00""#).string().unwrap().lone_surrogate);
+    }
+
+    #[test]
+    fn ten_megabytes_of_brackets_end_at_the_depth_limit() {
+        assert_eq!(whole(&"[".repeat(10 << 20)), Err(Stop::TooDeep));
+    }
+}

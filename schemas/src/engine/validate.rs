@@ -1,0 +1,402 @@
+//! The pass over a record's bytes.
+//!
+//! One walk checks grammar and rules together and captures the places that key, subject, indexes and cross-field rules need. A
+//! valid record costs no allocation: paths live on the stack, captured values are spans, escaped strings are decoded into the
+//! caller's scratch room. Rules go on after a violation; grammar cannot, for nothing after a broken token has a known place.
+
+use super::facts::{Captured, Facts, Scratch, Subject};
+use super::lexer::{Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
+use super::numbers::{self, Value};
+use super::profile::MAX_INDEXED;
+use super::program::{
+    ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
+};
+use super::violation::{Detail, MAX_VIOLATIONS, Path, Rule, Violation, Violations};
+use super::{dates, text};
+use crate::identifier;
+use std::borrow::Cow;
+
+/// Why the walk ended early; whatever there was to tell is told already.
+pub(crate) enum Halt {
+    /// To be told at the place where it is caught.
+    Grammar(Stop),
+    Told,
+}
+
+impl From<Stop> for Halt {
+    fn from(stop: Stop) -> Halt {
+        Halt::Grammar(stop)
+    }
+}
+
+/// Validates one payload.
+pub(crate) fn run<'p>(
+    program: &Program,
+    max_bytes: usize,
+    payload: &'p [u8],
+    scratch: &mut Scratch,
+) -> Result<Facts<'p>, Violations> {
+    let refuse = |rule, count| Err(Violations(vec![Violation::new(String::new(), rule, Detail::Count(count))]));
+    if payload.len() > max_bytes {
+        return refuse(Rule::PayloadTooLarge, max_bytes);
+    }
+    let text = match std::str::from_utf8(payload) {
+        Ok(text) => text,
+        Err(error) => return refuse(Rule::NotUtf8, error.valid_up_to()),
+    };
+    scratch.captured.clear();
+    scratch.captured.resize(program.slots, Captured::Absent);
+    let mut run = Run { program, cursor: Cursor::new(text), scratch, violations: Vec::new(), warnings: Vec::new() };
+    match run.record() {
+        Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
+        _ => Err(Violations(run.violations)),
+    }
+}
+
+/// The state of one pass.
+pub(crate) struct Run<'r, 'p> {
+    pub(super) program: &'r Program,
+    pub(super) cursor: Cursor<'p>,
+    pub(super) scratch: &'r mut Scratch,
+    violations: Vec<Violation>,
+    warnings: Vec<Violation>,
+}
+
+impl<'r, 'p> Run<'r, 'p> {
+    fn record(&mut self) -> Result<(Cow<'p, str>, Option<Subject<'p>>), Halt> {
+        if self.cursor.eat("\u{FEFF}".as_bytes()) {
+            self.violate(Path::Root.pointer(), Rule::ByteOrderMark, Detail::None)?;
+        }
+        self.cursor.skip_space();
+        self.value(self.program.root, &Path::Root)?;
+        self.cursor.skip_space();
+        if !self.cursor.at_end() {
+            self.violate(Path::Root.pointer(), Rule::TrailingBytes, Detail::None)?;
+        }
+        let key = self.key()?;
+        let subject = self.subject()?;
+        self.cross_field_rules()?;
+        Ok((key, subject))
+    }
+
+    fn into_facts(self, key: Cow<'p, str>, subject: Option<Subject<'p>>) -> Facts<'p> {
+        let mut indexed = [Captured::Absent; MAX_INDEXED];
+        for (place, operand) in indexed.iter_mut().zip(&self.program.indexed) {
+            *place = self.captured(operand.slot);
+        }
+        Facts { key, subject, payload: self.cursor, indexed, warnings: self.warnings }
+    }
+
+    #[inline]
+    pub(super) fn captured(&self, slot: usize) -> Captured {
+        self.scratch.captured.get(slot).copied().unwrap_or_default()
+    }
+
+    /// Tells a violation; the walk ends when there are too many.
+    #[cold]
+    pub(super) fn violate(&mut self, pointer: String, rule: Rule, detail: Detail<'_>) -> Result<(), Halt> {
+        self.push(Violation::new(pointer, rule, detail))
+    }
+
+    #[cold]
+    pub(super) fn push(&mut self, violation: Violation) -> Result<(), Halt> {
+        self.violations.push(violation);
+        if self.violations.len() < MAX_VIOLATIONS {
+            return Ok(());
+        }
+        self.violations.push(Violation::new(String::new(), Rule::TooManyViolations, Detail::Count(MAX_VIOLATIONS)));
+        Err(Halt::Told)
+    }
+
+    #[cold]
+    fn tell(&mut self, stop: Stop, path: &Path<'_>) -> Halt {
+        let (rule, count) = match stop {
+            Stop::Syntax => (Rule::Syntax, self.cursor.at),
+            Stop::TooDeep => (Rule::TooDeep, MAX_DOCUMENT_DEPTH),
+        };
+        // The walk ends either way.
+        drop(self.violate(path.pointer(), rule, Detail::Count(count)));
+        Halt::Told
+    }
+
+    /// One value at one place, and its capture.
+    fn value(&mut self, id: NodeId, path: &Path<'_>) -> Result<(), Halt> {
+        let program = self.program;
+        let Some(node) = program.nodes.get(id) else {
+            return Err(Halt::Told);
+        };
+        let told_before = self.violations.len();
+        let captured = match self.checked_value(node, path) {
+            Ok(captured) => captured,
+            Err(Halt::Grammar(stop)) => return Err(self.tell(stop, path)),
+            Err(Halt::Told) => return Err(Halt::Told),
+        };
+        if let Some(place) = node.slot.and_then(|slot| self.scratch.captured.get_mut(slot)) {
+            *place = if self.violations.len() == told_before { captured } else { Captured::Refused };
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn checked_value(&mut self, node: &'r Node, path: &Path<'_>) -> Result<Captured, Halt> {
+        let start = self.cursor.at;
+        match (self.cursor.peek(), &node.shape) {
+            (b'"', Shape::Text(rules)) => {
+                let token = self.cursor.string()?;
+                self.text(rules, token, path)?;
+                return Ok(Captured::Text(token));
+            }
+            (b'{', Shape::Object(rules)) => self.object(rules, path)?,
+            (b'[', Shape::Array(rules)) => self.array(rules, path)?,
+            (b'-' | b'0'..=b'9', Shape::Integer(rules)) => self.integer(rules, path)?,
+            (b'-' | b'0'..=b'9', Shape::Number(rules)) => self.number(rules, path)?,
+            (b't', &Shape::Boolean { on, .. }) => self.boolean(b"true", on, path)?,
+            (b'f', &Shape::Boolean { off, .. }) => self.boolean(b"false", off, path)?,
+            (b'n', _) if node.nullable => {
+                self.cursor.literal(b"null")?;
+                return Ok(Captured::Absent);
+            }
+            (_, shape) => {
+                self.cursor.skip_value()?;
+                self.violate(path.pointer(), Rule::WrongType, Detail::Text(type_name(shape)))?;
+            }
+        }
+        Ok(Captured::Raw { start, end: self.cursor.at })
+    }
+
+    fn object(&mut self, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
+        self.cursor.enter()?;
+        let mut seen = 0u128;
+        // The member expected next: records are mostly written in the order of their schema.
+        let mut next = 0;
+        if self.cursor.peek() == b'}' {
+            self.cursor.leave();
+        } else {
+            loop {
+                let start = self.cursor.at;
+                match rules.next_member(&mut self.cursor, next)? {
+                    Some((number, _)) => {
+                        next = number + 1;
+                        let Some(member) = rules.members.get(number) else {
+                            return Err(Halt::Told);
+                        };
+                        let below = Path::Member(path, &member.name);
+                        let bit = 1u128 << number;
+                        if seen & bit != 0 {
+                            self.violate(below.pointer(), Rule::DuplicateKey, Detail::None)?;
+                        }
+                        seen |= bit;
+                        self.value(member.node, &below)?;
+                    }
+                    None => {
+                        self.unknown_member(start, path)?;
+                        self.cursor.skip_value()?;
+                    }
+                }
+                if !self.cursor.next_or(b'}')? {
+                    break;
+                }
+            }
+        }
+        if rules.required & !seen != 0 {
+            for (number, member) in rules.members.iter().enumerate() {
+                if rules.is_required(number) && seen >> number & 1 == 0 {
+                    self.violate(Path::Member(path, &member.name).pointer(), Rule::Required, Detail::None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a member that the record type does not have, whose name starts at `start`.
+    #[cold]
+    fn unknown_member(&mut self, start: usize, path: &Path<'_>) -> Result<(), Halt> {
+        let mut again = self.cursor;
+        again.at = start;
+        let token = again.string()?;
+        self.violate(path.unknown_member(&again.decode(token)), Rule::UnknownProperty, Detail::None)
+    }
+
+    fn array(&mut self, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
+        self.cursor.enter()?;
+        let mut count = 0;
+        if self.cursor.peek() == b']' {
+            self.cursor.leave();
+        } else {
+            loop {
+                // Elements beyond the bound are refused as a whole: only their grammar is read.
+                if count < rules.most {
+                    self.value(rules.items, &Path::Element(path, count))?;
+                } else {
+                    self.cursor.skip_value()?;
+                }
+                count += 1;
+                if !self.cursor.next_or(b']')? {
+                    break;
+                }
+            }
+        }
+        if count < rules.least {
+            self.violate(path.pointer(), Rule::TooFewItems, Detail::Count(rules.least))?;
+        }
+        if count > rules.most {
+            self.violate(path.pointer(), Rule::TooManyItems, Detail::Count(rules.most))?;
+        }
+        Ok(())
+    }
+
+    fn boolean(&mut self, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
+        self.cursor.literal(literal)?;
+        if allowed { Ok(()) } else { self.violate(path.pointer(), Rule::NotAllowed, Detail::None) }
+    }
+
+    fn exact_number(&mut self, path: &Path<'_>) -> Result<Option<Value>, Halt> {
+        let token = self.cursor.number()?;
+        let value = numbers::exact(self.cursor.slice(token.start, token.end), token.plain);
+        if value.is_none() {
+            self.violate(path.pointer(), Rule::NumberNotExact, Detail::None)?;
+        }
+        Ok(value)
+    }
+
+    fn integer(&mut self, rules: &IntegerRules, path: &Path<'_>) -> Result<(), Halt> {
+        let value = match self.exact_number(path)? {
+            Some(Value::Integer(value)) => value,
+            Some(Value::Double(_)) => {
+                return self.violate(path.pointer(), Rule::WrongType, Detail::Text("integer"));
+            }
+            None => return Ok(()),
+        };
+        if let Some(least) = rules.least.filter(|&least| value < least) {
+            self.violate(path.pointer(), Rule::TooSmall, Detail::Text(&least.to_string()))?;
+        }
+        if let Some(most) = rules.most.filter(|&most| value > most) {
+            self.violate(path.pointer(), Rule::TooGreat, Detail::Text(&most.to_string()))?;
+        }
+        if rules.among.as_ref().is_some_and(|among| !among.contains(&value)) {
+            self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "bounds of a `number` are doubles; integers are compared as JSON Schema compares them"
+    )]
+    fn number(&mut self, rules: &NumberRules, path: &Path<'_>) -> Result<(), Halt> {
+        let value = match self.exact_number(path)? {
+            Some(Value::Integer(value)) => value as f64,
+            Some(Value::Double(value)) => value,
+            None => return Ok(()),
+        };
+        if let Some(least) = rules.least.filter(|&least| value < least) {
+            self.violate(path.pointer(), Rule::TooSmall, Detail::Text(&least.to_string()))?;
+        }
+        if let Some(most) = rules.most.filter(|&most| value > most) {
+            self.violate(path.pointer(), Rule::TooGreat, Detail::Text(&most.to_string()))?;
+        }
+        if rules.among.as_ref().is_some_and(|among| !among.contains(&value)) {
+            self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
+        if !token.escaped {
+            return self.plain_text(rules, self.cursor.slice(token.start, token.end), path);
+        }
+        self.escaped_text(rules, token, path)
+    }
+
+    #[cold]
+    fn escaped_text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
+        if token.lone_surrogate {
+            self.violate(path.pointer(), Rule::LoneSurrogate, Detail::None)?;
+        }
+        if token.nul {
+            self.violate(path.pointer(), Rule::NulCharacter, Detail::None)?;
+        }
+        let mut value = std::mem::take(&mut self.scratch.text);
+        value.clear();
+        super::lexer::unescape(self.cursor.slice(token.start, token.end), &mut value);
+        let told = self.plain_text(rules, &value, path);
+        self.scratch.text = value;
+        told
+    }
+
+    fn plain_text(&mut self, rules: &TextRules, value: &str, path: &Path<'_>) -> Result<(), Halt> {
+        if let Some(least) = rules.least.filter(|&least| !text::at_least(value, least)) {
+            self.violate(path.pointer(), Rule::TooShort, Detail::Count(least))?;
+        }
+        if let Some(most) = rules.most.filter(|&most| !text::at_most(value, most)) {
+            self.violate(path.pointer(), Rule::TooLong, Detail::Count(most))?;
+        }
+        if let Some(most) = rules.most_gb18030.filter(|&most| !text::fits_gb18030(value, most)) {
+            self.violate(path.pointer(), Rule::TooManyBytes, Detail::Count(most))?;
+        }
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.regex.is_match(value)) {
+            self.violate(path.pointer(), Rule::Pattern, Detail::Text(&pattern.source))?;
+        }
+        if rules.among.as_ref().is_some_and(|choice| !choice.set.contains(value)) {
+            self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
+        }
+        if let Some(table) = rules.table.as_ref().filter(|table| !table.contains(value)) {
+            self.violate(path.pointer(), Rule::UnknownCode, Detail::Text(table.name()))?;
+        }
+        if let Some(rule) = broken_form(rules.form, value) {
+            let digits;
+            let detail = match rules.form {
+                Form::Decimal(decimal) => {
+                    digits = format!("{}, {}", decimal.integer_digits, decimal.fraction_digits);
+                    Detail::Text(&digits)
+                }
+                _ => Detail::None,
+            };
+            self.violate(path.pointer(), rule, detail)?;
+        }
+        if let Some(kind) = rules.identifier {
+            self.identifier(kind, value, path)?;
+        }
+        Ok(())
+    }
+
+    /// Checks an identifier; suspicion is a warning, a fault a violation.
+    pub(super) fn identifier(&mut self, kind: identifier::Kind, value: &str, path: &Path<'_>) -> Result<(), Halt> {
+        match identifier::check_exact(kind, value.as_bytes()) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => {
+                if self.warnings.len() < MAX_VIOLATIONS {
+                    self.warnings.push(Violation::new(path.pointer(), Rule::IdentifierWarning, Detail::Reason(reason)));
+                }
+                Ok(())
+            }
+            Err(reason) => self.violate(path.pointer(), Rule::Identifier, Detail::Reason(reason)),
+        }
+    }
+}
+
+/// The rule that `value` breaks if it has not the form that it should.
+fn broken_form(form: Form, value: &str) -> Option<Rule> {
+    let bytes = value.as_bytes();
+    match form {
+        Form::Free => None,
+        Form::Date { long_term: true } if value == dates::LONG_TERM => None,
+        Form::Date { long_term: true } if dates::is_placeholder(bytes) => Some(Rule::PlaceholderDate),
+        Form::Date { .. } => (!dates::is_date(bytes)).then_some(Rule::Date),
+        Form::DateTime => (!dates::is_date_time(bytes)).then_some(Rule::DateTime),
+        Form::Decimal(decimal) => (!decimal.accepts(bytes)).then_some(Rule::Decimal),
+    }
+}
+
+fn type_name(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::Object(_) => "object",
+        Shape::Array(_) => "array",
+        Shape::Text(_) => "string",
+        Shape::Integer(_) => "integer",
+        Shape::Number(_) => "number",
+        Shape::Boolean { .. } => "boolean",
+        Shape::Null => "null",
+    }
+}
