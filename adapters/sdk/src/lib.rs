@@ -9,9 +9,19 @@
 
 mod adapter;
 pub mod check;
+pub mod config;
+#[expect(clippy::expect_used, clippy::panic, reason = "assertions for tests")]
+pub mod contract;
+pub mod dead_letter;
 mod error;
+pub mod exchange;
+pub mod metrics;
+pub mod reconcile;
+mod retry;
+pub mod runner;
 mod sink;
 mod source;
+pub mod state;
 pub mod text;
 mod violation;
 
