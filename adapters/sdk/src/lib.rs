@@ -1,1 +1,35 @@
 //! What every adapter shares: traits, the runner's loop, checkpoints, dead letters and reconciliation.
+//!
+//! An adapter is a process at a department's edge: read-only on a source, or writing only to an inbox that the department owns. This crate has
+//! the loop, the adapter has the department. An adapter implements [`Adapter`], and behind it [`Source`] or [`Sink`].
+//!
+//! Promises: a row that a source yields is accepted by the exchange, unchanged, or set aside with its raw bytes and the reason; a record
+//! that the exchange delivers is accepted by the sink or set aside; nothing is lost and nothing is doubled over any crash of either side.
+//! Refuses: guessing, dropping, and waiting without a bound.
+
+mod adapter;
+pub mod check;
+pub mod config;
+#[expect(clippy::expect_used, clippy::panic, reason = "assertions for tests")]
+pub mod contract;
+pub mod dead_letter;
+mod error;
+pub mod exchange;
+pub mod metrics;
+pub mod reconcile;
+mod retry;
+pub mod runner;
+mod sink;
+mod source;
+pub mod state;
+pub mod text;
+mod violation;
+
+pub use adapter::{Adapter, Context, Descriptor, ErasedAdapter, Roles};
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use check::CheckReport;
+pub use error::{AdapterError, ErrorClass, chain};
+pub use sink::{Outcome, Record, Sink};
+pub use source::{Batch, MappingError, Operation, Position, Row, Source, SourceRecord};
+pub use violation::Violation;

@@ -1,0 +1,167 @@
+//! Whether a run would work, told before it is tried: configuration, state directory, certificate, exchange, catalogue, and then the adapter's own
+//! check of its system. Everything that can be looked at is looked at; one failure does not hide the next.
+
+mod report;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shuqiao_proto::v1;
+
+pub use report::{CheckReport, Finding, Verdict};
+
+use crate::{
+    ErasedAdapter, chain,
+    config::{Config, Publish, Subscribe},
+    exchange::{Connection, Credentials, Error, Identity},
+    reconcile::subscribed_dataset,
+};
+
+/// A certificate that ends sooner than this deserves a word.
+const CERTIFICATE_ENDS_SOON_S: i64 = 14 * 24 * 3_600;
+
+/// Looks at everything. Changes nothing: at the exchange it only asks, at the legacy system the adapter only reads.
+pub async fn check(adapter: &dyn ErasedAdapter, config: &Config) -> CheckReport {
+    let mut report = CheckReport::default();
+    state_directory(config, &mut report);
+    let identity = certificate(config, &mut report).await;
+    match Connection::open(&config.broker).await {
+        Ok(connection) => exchange(&connection, config, identity.as_ref(), &mut report).await,
+        Err(error) => report.failed(
+            "exchange",
+            chain(&error),
+            "check broker.endpoint, broker.ca, the network, and that the certificate is of this exchange and not revoked",
+        ),
+    }
+    report.extend(adapter.check_with(&config.table).await);
+    report
+}
+
+fn state_directory(config: &Config, report: &mut CheckReport) {
+    let path = &config.state.path;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(std::path::Path::new("."));
+    // The only way to know whether a file can be made is to make one.
+    let probe = directory.join(format!(".shuqiao-check-{}", uuid::Uuid::new_v4()));
+    match std::fs::File::create(&probe).and_then(|_| std::fs::remove_file(&probe)) {
+        Ok(()) => report.ok("state", format!("{} is writable", directory.display())),
+        Err(error) => report.failed(
+            "state",
+            format!("{} is not writable: {error}", directory.display()),
+            "create the directory and give it to the user that runs the adapter",
+        ),
+    }
+}
+
+async fn certificate(config: &Config, report: &mut CheckReport) -> Option<Identity> {
+    let identity = match Credentials::read(&config.broker).await {
+        Ok(credentials) => credentials.identity(),
+        Err(error) => Err(error),
+    };
+    match identity {
+        Err(error) => {
+            report.failed("certificate", chain(&error), "see broker.ca, broker.certificate and broker.key");
+            None
+        }
+        Ok(identity) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let left = identity.ends_at_s - i64::try_from(now).unwrap_or(i64::MAX);
+            if left <= 0 {
+                report.failed("certificate", format!("{} has ended", identity.uri), "renew it");
+            } else if left < CERTIFICATE_ENDS_SOON_S {
+                let message = format!("{} ends in {} day(s)", identity.uri, left / 86_400);
+                report.warning("certificate", message, "renew it; the new files take effect without a restart");
+            } else {
+                report.ok("certificate", identity.uri.clone());
+            }
+            Some(identity)
+        }
+    }
+}
+
+async fn exchange(connection: &Connection, config: &Config, identity: Option<&Identity>, report: &mut CheckReport) {
+    match connection.node_status().await {
+        Ok(status) if status.ready => report.ok("exchange", format!("node {} is ready", status.node)),
+        Ok(status) => report.warning(
+            "exchange",
+            format!("node {} is not ready: {}", status.node, status.not_ready_reasons.join("; ")),
+            "wait, or ask the exchange's operators",
+        ),
+        Err(error) => {
+            report.failed("exchange", chain(&error), remedy(&error));
+            return;
+        }
+    }
+    if let Some(publish) = &config.publish {
+        dataset(connection, publish, identity, report).await;
+    }
+    if let Some(subscribe) = &config.subscribe {
+        subscription(connection, config, subscribe, report).await;
+    }
+}
+
+async fn dataset(connection: &Connection, publish: &Publish, identity: Option<&Identity>, report: &mut CheckReport) {
+    let mut catalogue = connection.catalogue();
+    let request = v1::GetDatasetRequest { name: format!("datasets/{}", publish.dataset) };
+    let dataset = match connection.in_time(catalogue.get_dataset(request)).await {
+        Ok(answer) => answer.into_inner(),
+        Err(error) => {
+            report.failed("dataset", chain(&error), "check publish.dataset, or ask an administrator to create it");
+            return;
+        }
+    };
+    let department = identity.and_then(Identity::department).unwrap_or_default();
+    if dataset.owner != department {
+        report.failed(
+            "dataset",
+            format!("{} belongs to {}, and the certificate says {department}", publish.dataset, dataset.owner),
+            "publish into a dataset of your own department",
+        );
+    } else if dataset.record_type != publish.record_type {
+        report.failed(
+            "dataset",
+            format!("{} takes {}, not {}", publish.dataset, dataset.record_type, publish.record_type),
+            "set publish.record_type to what the dataset takes",
+        );
+    } else {
+        report.ok("dataset", format!("{} takes {}", publish.dataset, publish.record_type));
+    }
+    let source = identity.and_then(Identity::source).unwrap_or_default();
+    if !publish.source.is_empty() && publish.source != source {
+        report.failed(
+            "source",
+            format!("publish.source is {}, and the certificate says {source}", publish.source),
+            "leave publish.source out: the certificate names the source",
+        );
+    }
+}
+
+async fn subscription(connection: &Connection, config: &Config, subscribe: &Subscribe, report: &mut CheckReport) {
+    let dataset = match subscribed_dataset(connection, &subscribe.subscription).await {
+        Ok(dataset) => dataset,
+        Err(error) => {
+            let help = "create the subscription first, or check subscribe.subscription";
+            report.failed("subscription", chain(&error), help);
+            return;
+        }
+    };
+    report.ok("subscription", format!("{} reads {dataset}", subscribe.subscription));
+    // The same question that reconciliation asks: it needs what a delivery needs, a grant.
+    let request = v1::GetDatasetDigestRequest { dataset, purpose: config.run.purpose.clone(), at_least: Vec::new() };
+    let mut query = connection.query();
+    match connection.in_time(query.get_dataset_digest(request)).await {
+        Ok(answer) => report.ok("grant", format!("{} record(s) are visible to us", answer.into_inner().count)),
+        Err(error) => report.failed("grant", chain(&error), remedy(&error)),
+    }
+}
+
+fn remedy(error: &Error) -> &'static str {
+    match error {
+        Error::Refused { reason, .. } => match reason.as_str() {
+            "IDENTITY_UNKNOWN" => "ask an administrator to enrol the department",
+            "GRANT_MISSING" | "DATASET_NOT_FOUND" => "ask the dataset's owner for a grant",
+            "GRANT_EXPIRED" | "GRANT_REVOKED" => "ask the dataset's owner to renew the grant",
+            _ => "see the reason's page in the documentation",
+        },
+        _ => "try again; if it stays so, ask the exchange's operators",
+    }
+}

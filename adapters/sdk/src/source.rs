@@ -1,0 +1,102 @@
+//! Reading from a legacy system: what a source hands to the runner, row by row.
+//!
+//! A source reads and maps; it never retries, never counts and never drops. What cannot be mapped travels as a row with its raw bytes and
+//! the reasons, and the runner sets it aside as a dead letter.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{AdapterError, Violation};
+
+/// The reading half of an adapter. The runner is its only caller and never calls two verbs at once.
+#[async_trait]
+pub trait Source: Send {
+    /// The next rows, in the source's order. `None`: a finite source has ended. A source that follows its system waits here until
+    /// there is something new, or returns an empty batch (whose position is settled like any other).
+    ///
+    /// Cancel safe: when the future is dropped, the next call yields what this one would have.
+    ///
+    /// # Errors
+    /// [`AdapterError`]: after a transient one the runner calls again, and gets the same rows or later ones, never fewer.
+    async fn next_batch(&mut self) -> Result<Option<Batch>, AdapterError>;
+
+    /// Everything up to `position` is durable in the exchange or set aside as a dead letter. Called in the order of the batches; a later
+    /// position covers the earlier ones, so some may be skipped. A source that keeps nothing at its system returns `Ok(())`.
+    ///
+    /// # Errors
+    /// [`AdapterError`]: a transient one is tried again with the same or a later position.
+    async fn settle(&mut self, position: &Position) -> Result<(), AdapterError>;
+}
+
+/// Where a source stands: bytes that only its adapter understands. Comes back in [`crate::Context::position`] after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Position(pub Bytes);
+
+/// Rows read together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// In the source's order; may be empty. At most a few thousand: the runner holds one batch in memory.
+    pub rows: Vec<Row>,
+    /// Where the source stands after these rows.
+    pub position: Position,
+}
+
+/// One row as it was read, and what the mapping made of it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The row's bytes as read (before decoding), for the dead letter. A database row: its columns as JSON. At most 4 MiB are kept.
+    pub raw: Bytes,
+    /// Where a person finds it: "line 4711", "table t_ent, id 17". Never a name or an identity number.
+    pub place: String,
+    /// The record, or why there is none.
+    pub mapped: Result<SourceRecord, MappingError>,
+}
+
+/// What a row says about its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// The payload is the key's whole new state.
+    Upsert,
+    /// The key no longer exists at the source.
+    Delete,
+}
+
+/// A mapped row: what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRecord {
+    /// What the record type's key fields hold, joined by `|`; at most 512 bytes.
+    pub key: String,
+    /// Upsert or delete.
+    pub operation: Operation,
+    /// The source's own version of the key (a row version, milliseconds of its update column). `None`: the runner counts, a key
+    /// at a time. Must not be mixed within one source.
+    pub source_version: Option<u64>,
+    /// JSON text, UTF-8, at most 1 MiB; empty for a delete.
+    pub payload: Bytes,
+}
+
+/// Why a row cannot become a record: every reason found, never only the first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the row cannot be mapped: {}", summary(.violations))]
+pub struct MappingError {
+    /// At least one.
+    pub violations: Vec<Violation>,
+}
+
+impl MappingError {
+    /// One reason.
+    pub fn one(violation: Violation) -> Self {
+        Self { violations: vec![violation] }
+    }
+}
+
+impl From<Violation> for MappingError {
+    fn from(violation: Violation) -> Self {
+        Self::one(violation)
+    }
+}
+
+/// The rule names and paths, which quote no value.
+fn summary(violations: &[Violation]) -> String {
+    violations.iter().map(|violation| format!("{} {}", violation.path, violation.rule)).collect::<Vec<_>>().join(", ")
+}
