@@ -6,7 +6,11 @@ use shuqiao_schemas::identifier::{Kind, Reason, ResidentId, Severity, check_exac
 
 fn found(input: &str) -> (Kind, Severity, Option<&'static str>) {
     let verdict = detect(input);
-    (verdict.kind, verdict.severity, verdict.reason.map(Reason::code))
+    (
+        verdict.kind,
+        verdict.severity,
+        verdict.reason.map(Reason::code),
+    )
 }
 
 #[test]
@@ -22,35 +26,122 @@ fn each_kind_is_found() {
         ("33010619900307001401", Kind::TaxNumber),
         ("11010519491231002x", Kind::ResidentId),
         ("330106199003070014", Kind::ResidentId),
-        ("1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.001.L", Kind::CertificateId),
+        (
+            "1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.001.L",
+            Kind::CertificateId,
+        ),
     ];
     for (input, kind) in cases {
         assert_eq!(found(input), (kind, Severity::Ok, None), "{input}");
     }
-    assert_eq!(found("USA310085030712"), (Kind::ForeignerId, Severity::Warning, Some("CHECK_NOT_VERIFIED")));
-    assert_eq!(found("3206811101637"), (Kind::RegistrationNumber, Severity::Warning, Some("THIRTEEN_DIGITS")));
-    assert_eq!(found("110105491231002"), (Kind::ResidentId, Severity::Warning, Some("UPGRADED_FROM_FIFTEEN")));
+    assert_eq!(
+        found("USA310085030712"),
+        (
+            Kind::ForeignerId,
+            Severity::Warning,
+            Some("CHECK_NOT_VERIFIED")
+        )
+    );
+    assert_eq!(
+        found("3206811101637"),
+        (
+            Kind::RegistrationNumber,
+            Severity::Warning,
+            Some("THIRTEEN_DIGITS")
+        )
+    );
+    assert_eq!(
+        found("110105491231002"),
+        (
+            Kind::ResidentId,
+            Severity::Warning,
+            Some("UPGRADED_FROM_FIFTEEN")
+        )
+    );
 }
 
 #[test]
 fn a_wrong_value_is_still_named_where_its_form_speaks() {
-    assert_eq!(found("91340000711771143K"), (Kind::Uscc, Severity::Error, Some("CHECK_CHARACTER_MISMATCH")));
-    assert_eq!(found("91340000O11771143J"), (Kind::Uscc, Severity::Error, Some("WRONG_CHARACTER")));
-    assert_eq!(found("91350100M0001TGQXM"), (Kind::Uscc, Severity::Error, Some("LEGACY_SUSPECT")));
-    assert_eq!(found("110105194912310021"), (Kind::ResidentId, Severity::Error, Some("CHECK_CHARACTER_MISMATCH")));
-    assert_eq!(found("330106199002290015"), (Kind::ResidentId, Severity::Error, Some("IMPOSSIBLE_DATE")));
-    assert_eq!(found("13830295-0"), (Kind::OrganisationCode, Severity::Error, Some("CHECK_CHARACTER_MISMATCH")));
-    assert_eq!(found("110108000000017"), (Kind::RegistrationNumber, Severity::Error, Some("CHECK_CHARACTER_MISMATCH")));
+    assert_eq!(
+        found("91340000711771143K"),
+        (
+            Kind::Uscc,
+            Severity::Error,
+            Some("CHECK_CHARACTER_MISMATCH")
+        )
+    );
+    assert_eq!(
+        found("91340000O11771143J"),
+        (Kind::Uscc, Severity::Error, Some("WRONG_CHARACTER"))
+    );
+    assert_eq!(
+        found("91350100M0001TGQXM"),
+        (Kind::Uscc, Severity::Error, Some("LEGACY_SUSPECT"))
+    );
+    assert_eq!(
+        found("110105194912310021"),
+        (
+            Kind::ResidentId,
+            Severity::Error,
+            Some("CHECK_CHARACTER_MISMATCH")
+        )
+    );
+    assert_eq!(
+        found("330106199002290015"),
+        (Kind::ResidentId, Severity::Error, Some("IMPOSSIBLE_DATE"))
+    );
+    assert_eq!(
+        found("13830295-0"),
+        (
+            Kind::OrganisationCode,
+            Severity::Error,
+            Some("CHECK_CHARACTER_MISMATCH")
+        )
+    );
+    assert_eq!(
+        found("110108000000017"),
+        (
+            Kind::RegistrationNumber,
+            Severity::Error,
+            Some("CHECK_CHARACTER_MISMATCH")
+        )
+    );
 }
 
 #[test]
 fn what_is_no_identifier_is_unknown() {
-    for input in ["E12345678", "EA1234567", "H12345678", "hello", "南通市", "12345", "13800138000", "2024-01-01"] {
-        assert_eq!(found(input), (Kind::Unknown, Severity::Error, Some("NO_KIND_FITS")), "{input}");
+    for input in [
+        "E12345678",
+        "EA1234567",
+        "H12345678",
+        "hello",
+        "南通市",
+        "12345",
+        "13800138000",
+        "2024-01-01",
+    ] {
+        assert_eq!(
+            found(input),
+            (Kind::Unknown, Severity::Error, Some("NO_KIND_FITS")),
+            "{input}"
+        );
     }
-    assert_eq!(found(" \t"), (Kind::Unknown, Severity::Error, Some("EMPTY")));
-    assert_eq!(found("9.1E+17"), (Kind::Unknown, Severity::Error, Some("EXCEL_SCIENTIFIC_NOTATION")));
-    assert_eq!(found(&"9".repeat(2_000)), (Kind::Unknown, Severity::Error, Some("INPUT_TOO_LONG")));
+    assert_eq!(
+        found(" \t"),
+        (Kind::Unknown, Severity::Error, Some("EMPTY"))
+    );
+    assert_eq!(
+        found("9.1E+17"),
+        (
+            Kind::Unknown,
+            Severity::Error,
+            Some("EXCEL_SCIENTIFIC_NOTATION")
+        )
+    );
+    assert_eq!(
+        found(&"9".repeat(2_000)),
+        (Kind::Unknown, Severity::Error, Some("INPUT_TOO_LONG"))
+    );
 }
 
 #[test]
@@ -58,9 +149,17 @@ fn no_resident_id_is_taken_for_a_credit_code() {
     let mut rng = ChaCha8Rng::seed_from_u64(11_643);
     let (mut passes_outer, mut taken) = (0, 0);
     for _ in 0..20_000 {
-        let region = ["110105", "320621", "330106", "362322", "440300", "510104"][rng.random_range(0..6)];
-        let (year, month, day) = (rng.random_range(1940..2010), rng.random_range(1..=12), rng.random_range(1..=28));
-        let body = format!("{region}{year}{month:02}{day:02}{:03}", rng.random_range(1..999));
+        let region =
+            ["110105", "320621", "330106", "362322", "440300", "510104"][rng.random_range(0..6)];
+        let (year, month, day) = (
+            rng.random_range(1940..2010),
+            rng.random_range(1..=12),
+            rng.random_range(1..=28),
+        );
+        let body = format!(
+            "{region}{year}{month:02}{day:02}{:03}",
+            rng.random_range(1..999)
+        );
         let id = ResidentId::from_body(&body).unwrap();
         passes_outer += u32::from(outer_check_passes(id.as_str()));
         taken += u32::from(detect(id.as_str()).kind == Kind::Uscc);

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use shuqiao_schemas::identifier::{
-    CertificateId, Currency, ForeignerId, INPUT_BYTES_MAX, Industry, Kind, OrganisationCode, Region, RegistrationNumber, ResidentId,
-    ResourceCode, Severity, TaxNumber, Uscc, check, check_exact, detect, normalise,
+    CertificateId, Currency, ForeignerId, INPUT_BYTES_MAX, Industry, Kind, OrganisationCode,
+    Region, RegistrationNumber, ResidentId, ResourceCode, Severity, TaxNumber, Uscc, check,
+    check_exact, detect, normalise,
 };
 
 /// Texts that look like identifiers more often than random ones do.
