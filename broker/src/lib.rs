@@ -12,4 +12,3 @@ pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
-pub mod view;

@@ -18,10 +18,8 @@ const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_millis(200);
 
 const SCHEMA: &[u8] = include_bytes!("../enterprise/v1/schema.json");
-const RECORDS: [(&str, &[u8]); 2] = [
-    ("300 B", include_bytes!("records/enterprise-300.json")),
-    ("2 KB", include_bytes!("records/enterprise-2k.json")),
-];
+const RECORDS: [(&str, &[u8]); 2] =
+    [("300 B", include_bytes!("records/enterprise-300.json")), ("2 KB", include_bytes!("records/enterprise-2k.json"))];
 
 type Contender<'a> = (&'static str, Box<dyn FnMut() + 'a>);
 
@@ -31,12 +29,8 @@ fn main() {
     let jsonschema = jsonschema::validator_for(&schema).unwrap();
     let mut schemas = boon::Schemas::new();
     let mut compiler = boon::Compiler::new();
-    compiler
-        .add_resource("http://localhost/schema.json", schema)
-        .unwrap();
-    let index = compiler
-        .compile("http://localhost/schema.json", &mut schemas)
-        .unwrap();
+    compiler.add_resource("http://localhost/schema.json", schema).unwrap();
+    let index = compiler.compile("http://localhost/schema.json", &mut schemas).unwrap();
     let keys = HashKeys::new(HashAlgorithm::HmacSm3, &[7; 32]).unwrap();
     let (clear, mixed) = (clear_view(&record_type), mixed_view(&record_type));
 
@@ -44,17 +38,12 @@ fn main() {
     for (_, record) in RECORDS {
         let value: serde_json::Value = serde_json::from_slice(record).unwrap();
         assert!(jsonschema.is_valid(&value) && schemas.validate(&value, index).is_ok());
-        let (mut scratch, mut out, mut out_mixed, mut copy) =
-            (Scratch::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut scratch, mut out, mut out_mixed, mut copy) = (Scratch::new(), Vec::new(), Vec::new(), Vec::new());
         record_type.validate(record, &mut scratch).unwrap();
         let contenders: Vec<Contender<'_>> = vec![
             (
                 "**shuqiao** validate, facts found",
-                Box::new(|| {
-                    drop(black_box(
-                        record_type.validate(black_box(record), &mut scratch),
-                    ))
-                }),
+                Box::new(|| drop(black_box(record_type.validate(black_box(record), &mut scratch)))),
             ),
             (
                 "**shuqiao** project, half of the fields clear",
@@ -68,19 +57,13 @@ fn main() {
                 "**shuqiao** project, one mask and one HMAC-SM3 among them",
                 Box::new(|| {
                     out_mixed.clear();
-                    mixed
-                        .apply(black_box(record), &keys, &mut out_mixed)
-                        .unwrap();
+                    mixed.apply(black_box(record), &keys, &mut out_mixed).unwrap();
                     black_box(&out_mixed);
                 }),
             ),
             (
                 "serde_json parse to Value",
-                Box::new(|| {
-                    drop(black_box(serde_json::from_slice::<serde_json::Value>(
-                        black_box(record),
-                    )))
-                }),
+                Box::new(|| drop(black_box(serde_json::from_slice::<serde_json::Value>(black_box(record))))),
             ),
             (
                 "simd-json parse to BorrowedValue (with the copy it needs)",
@@ -92,11 +75,7 @@ fn main() {
             ),
             (
                 "sonic-rs parse to Value",
-                Box::new(|| {
-                    drop(black_box(sonic_rs::from_slice::<sonic_rs::Value>(
-                        black_box(record),
-                    )))
-                }),
+                Box::new(|| drop(black_box(sonic_rs::from_slice::<sonic_rs::Value>(black_box(record))))),
             ),
             (
                 "jsonschema, parsed value at hand",
@@ -107,24 +86,18 @@ fn main() {
             (
                 "jsonschema with serde_json parse",
                 Box::new(|| {
-                    let value: serde_json::Value =
-                        serde_json::from_slice(black_box(record)).unwrap();
+                    let value: serde_json::Value = serde_json::from_slice(black_box(record)).unwrap();
                     black_box(jsonschema.is_valid(&value));
                 }),
             ),
             (
                 "boon, parsed value at hand",
-                Box::new(|| {
-                    drop(black_box(
-                        schemas.validate(black_box(&value), index).is_ok(),
-                    ))
-                }),
+                Box::new(|| drop(black_box(schemas.validate(black_box(&value), index).is_ok()))),
             ),
             (
                 "boon with serde_json parse",
                 Box::new(|| {
-                    let value: serde_json::Value =
-                        serde_json::from_slice(black_box(record)).unwrap();
+                    let value: serde_json::Value = serde_json::from_slice(black_box(record)).unwrap();
                     black_box(schemas.validate(&value, index).is_ok());
                 }),
             ),
@@ -146,11 +119,7 @@ fn measure(mut contenders: Vec<Contender<'_>>) -> Vec<(&'static str, f64)> {
         times.sort_by(f64::total_cmp);
         times[ROUNDS / 2]
     };
-    contenders
-        .iter()
-        .zip(times)
-        .map(|((name, _), times)| (*name, median(times)))
-        .collect()
+    contenders.iter().zip(times).map(|((name, _), times)| (*name, median(times))).collect()
 }
 
 fn turn(run: &mut dyn FnMut()) -> f64 {
@@ -167,23 +136,13 @@ fn turn(run: &mut dyn FnMut()) -> f64 {
 }
 
 fn print(columns: &[Vec<(&'static str, f64)>]) {
-    let names: Vec<String> = RECORDS
-        .iter()
-        .map(|(name, record)| format!("{name} record ({} bytes), ns", record.len()))
-        .collect();
-    println!(
-        "| | {} | of serde_json |",
-        names.join(" | of serde_json | ")
-    );
+    let names: Vec<String> =
+        RECORDS.iter().map(|(name, record)| format!("{name} record ({} bytes), ns", record.len())).collect();
+    println!("| | {} | of serde_json |", names.join(" | of serde_json | "));
     println!("|---|{}", "---:|---:|".repeat(columns.len()));
     let base: Vec<f64> = columns
         .iter()
-        .map(|column| {
-            column
-                .iter()
-                .find(|(name, _)| name.starts_with("serde_json"))
-                .map_or(f64::NAN, |row| row.1)
-        })
+        .map(|column| column.iter().find(|(name, _)| name.starts_with("serde_json")).map_or(f64::NAN, |row| row.1))
         .collect();
     for (row, (name, _)) in columns[0].iter().enumerate() {
         let cells: Vec<String> = columns
@@ -222,26 +181,16 @@ const CLEAR: [&str; 12] = [
 ];
 
 fn rules(pointers: &[&str], treatment: Treatment) -> impl Iterator<Item = FieldRule> {
-    pointers.iter().map(move |pointer| FieldRule {
-        pointer: (*pointer).to_owned(),
-        treatment,
-    })
+    pointers.iter().map(move |pointer| FieldRule { pointer: (*pointer).to_owned(), treatment })
 }
 
 fn clear_view(record_type: &RecordType) -> Projection {
-    record_type
-        .projection(&rules(&CLEAR, Treatment::Clear).collect::<Vec<_>>())
-        .unwrap()
+    record_type.projection(&rules(&CLEAR, Treatment::Clear).collect::<Vec<_>>()).unwrap()
 }
 
 fn mixed_view(record_type: &RecordType) -> Projection {
     let treated = rules(&CLEAR[1..], Treatment::Clear)
-        .chain(rules(
-            &["/unified_social_credit_code"],
-            Treatment::KeyedHash,
-        ))
+        .chain(rules(&["/unified_social_credit_code"], Treatment::KeyedHash))
         .chain(rules(&["/legal_representative/name"], Treatment::Masked));
-    record_type
-        .projection(&treated.collect::<Vec<_>>())
-        .unwrap()
+    record_type.projection(&treated.collect::<Vec<_>>()).unwrap()
 }

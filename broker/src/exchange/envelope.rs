@@ -53,6 +53,7 @@ impl Encoder {
     }
 
     /// One record as an entry.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a record, each named once by the one caller")]
     pub fn encode(
         &self,
         partition: u32,

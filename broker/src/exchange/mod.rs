@@ -3,13 +3,10 @@
 pub mod audit;
 pub mod catalogue;
 pub mod clock;
-pub mod delivery;
 pub mod envelope;
 pub mod error;
 pub mod identity;
 pub mod model;
 pub mod policy;
-pub mod publishing;
-pub mod query;
 
 pub use error::Error;

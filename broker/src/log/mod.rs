@@ -20,11 +20,7 @@ use bytes::Bytes;
 
 pub mod embedded;
 mod fence;
-pub mod kafka;
 mod metrics;
-
-#[cfg(test)]
-mod contract;
 
 pub use metrics::Metrics;
 

@@ -21,7 +21,6 @@ pub struct Peer {
 ///
 /// # Errors
 /// UNAUTHENTICATED (IDENTITY_MALFORMED) where the connection has no identity.
-#[expect(clippy::result_large_err, reason = "tonic's own error type, at the edge")]
 pub fn caller<T>(request: &Request<T>) -> Result<(Arc<Identity>, Peer), Status> {
     let peer = request.extensions().get::<Peer>().ok_or_else(|| super::status::of(Error::IdentityMalformed))?;
     match &peer.identity {

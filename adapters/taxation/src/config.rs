@@ -1,0 +1,99 @@
+//! `[taxation]`: where the inbox is.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use shuqiao_adapter_sdk::{AdapterError, config::Secret};
+
+/// `[taxation]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `postgres://user:password@host/database` or `sqlite:///path/of/file.db`. Or `url_file`.
+    pub url: Option<Secret>,
+    /// A file that holds the URL and nothing else: keeps the password out of the configuration.
+    pub url_file: Option<PathBuf>,
+    /// PostgreSQL schema of the table. Default: the user's search path decides.
+    pub schema: Option<String>,
+    /// Name of the table. Default `shuqiao_inbox`.
+    #[serde(default = "default_table")]
+    pub table: String,
+    /// Whether to create the table where it is missing. Default no: most departments' users may not, and should not.
+    #[serde(default)]
+    pub create_table: bool,
+}
+
+fn default_table() -> String {
+    "shuqiao_inbox".into()
+}
+
+/// Which database a URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// PostgreSQL 12 or later.
+    Postgres,
+    /// SQLite 3.35 or later (it is compiled in).
+    Sqlite,
+}
+
+/// PostgreSQL cuts longer identifiers; SQLite would take them, but a table that moves should not.
+const IDENTIFIER_BYTES_MAX: usize = 63;
+
+impl Config {
+    /// With a URL and the defaults.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Some(Secret::new(url)),
+            url_file: None,
+            schema: None,
+            table: default_table(),
+            create_table: false,
+        }
+    }
+
+    pub(crate) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        match (&self.url, &self.url_file) {
+            (Some(url), None) => {
+                if database_of(url.reveal()).is_none() {
+                    mistakes.push("url: must begin with postgres:// or sqlite://".into());
+                }
+            }
+            (None, Some(_)) => {}
+            (Some(_), Some(_)) => mistakes.push("url, url_file: give one of them, not both".into()),
+            (None, None) => mistakes.push("url: missing (or give url_file)".into()),
+        }
+        let names = [("table", Some(&self.table)), ("schema", self.schema.as_ref())];
+        for (field, name) in names.into_iter().filter_map(|(field, name)| name.map(|name| (field, name))) {
+            if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
+                mistakes.push(format!("{field}: must have 1-{IDENTIFIER_BYTES_MAX} bytes"));
+            }
+        }
+        mistakes
+    }
+
+    /// The URL and the database that it names.
+    pub(crate) async fn resolve(&self) -> Result<(Database, Secret), AdapterError> {
+        let url = match (&self.url, &self.url_file) {
+            (Some(url), _) => url.clone(),
+            (None, Some(path)) => {
+                let text = tokio::fs::read_to_string(path).await.map_err(|cause| {
+                    AdapterError::configuration(format!("url_file {} cannot be read", path.display())).because(cause)
+                })?;
+                Secret::new(text.trim())
+            }
+            (None, None) => return Err(AdapterError::configuration("url: missing")),
+        };
+        let database = database_of(url.reveal())
+            .ok_or_else(|| AdapterError::configuration("url: must begin with postgres:// or sqlite://"))?;
+        Ok((database, url))
+    }
+}
+
+fn database_of(url: &str) -> Option<Database> {
+    match url.split_once(':')?.0 {
+        "postgres" | "postgresql" => Some(Database::Postgres),
+        "sqlite" => Some(Database::Sqlite),
+        _ => None,
+    }
+}

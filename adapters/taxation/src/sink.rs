@@ -1,0 +1,165 @@
+//! The sink: judges each record, and hands the delivery to the database in one transaction.
+
+use async_trait::async_trait;
+use shuqiao_adapter_sdk::{AdapterError, CheckReport, Outcome, Record, Sink, Violation};
+
+use crate::{
+    config::{Config, Database},
+    postgres::Postgres,
+    sqlite::Sqlite,
+    table::newest,
+};
+
+/// An open inbox table.
+#[derive(Debug)]
+pub struct Inbox(Home);
+
+#[derive(Debug)]
+enum Home {
+    Postgres(Postgres),
+    Sqlite(Sqlite),
+}
+
+impl Inbox {
+    /// Connects, and creates the table where it is missing and `create_table` is set.
+    ///
+    /// # Errors
+    /// [`AdapterError`]: transient while the database is not reachable, configuration where the table is missing.
+    pub async fn open(config: &Config) -> Result<Self, AdapterError> {
+        let home = connect(config).await?;
+        let (exists, ddl) = match &home {
+            Home::Postgres(home) => (home.exists().await?, home.ddl()),
+            Home::Sqlite(home) => (home.exists().await?, home.ddl()),
+        };
+        if !exists {
+            if !config.create_table {
+                let message = format!("the inbox table is missing; create it, or set create_table = true:\n{ddl}");
+                return Err(AdapterError::configuration(message));
+            }
+            match &home {
+                Home::Postgres(home) => home.create().await?,
+                Home::Sqlite(home) => home.create().await?,
+            }
+        }
+        Ok(Self(home))
+    }
+}
+
+async fn connect(config: &Config) -> Result<Home, AdapterError> {
+    let (database, url) = config.resolve().await?;
+    Ok(match database {
+        Database::Postgres => Home::Postgres(Postgres::connect(&url, config).await?),
+        Database::Sqlite => Home::Sqlite(Sqlite::connect(&url, config).await?),
+    })
+}
+
+/// Looks at the database and its table; changes nothing.
+pub(crate) async fn check(config: &Config, report: &mut CheckReport) {
+    let home = match connect(config).await {
+        Ok(home) => home,
+        Err(error) => {
+            report.failed("inbox database", error.chain(), "check url, user, password and that the database runs");
+            return;
+        }
+    };
+    report.ok("inbox database", "reachable");
+    let (state, ddl) = match &home {
+        Home::Postgres(home) => (home.state().await, home.ddl()),
+        Home::Sqlite(home) => (home.state().await, home.ddl()),
+    };
+    match state {
+        Ok(TableState::Ready) => report.ok("inbox table", "present, with every column"),
+        Ok(TableState::Missing) if config.create_table => {
+            report.ok("inbox table", "missing; the first run creates it");
+        }
+        Ok(TableState::Missing) => {
+            report.failed("inbox table", "missing", format!("create it, or set create_table = true:\n{ddl}"));
+        }
+        Ok(TableState::Unfit(why)) => {
+            report.failed("inbox table", why, format!("compare it with what the adapter writes:\n{ddl}"));
+        }
+        Err(error) => report.failed("inbox table", error.chain(), "check the user's permissions on the table"),
+    }
+}
+
+/// How the table stands.
+pub(crate) enum TableState {
+    Ready,
+    Missing,
+    /// There, but a run would fail: a column missing, no permission.
+    Unfit(String),
+}
+
+#[async_trait]
+impl Sink for Inbox {
+    async fn deliver(&self, records: &[Record]) -> Result<Vec<Outcome>, AdapterError> {
+        let outcomes: Vec<Outcome> = records.iter().map(judge).collect();
+        let accepted = records.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Accepted);
+        let rows = newest(accepted.map(|(record, _)| record));
+        if !rows.is_empty() {
+            match &self.0 {
+                Home::Postgres(home) => home.write(&rows).await?,
+                Home::Sqlite(home) => home.write(&rows).await?,
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
+        match &self.0 {
+            Home::Postgres(home) => home.digest().await,
+            Home::Sqlite(home) => home.digest().await,
+        }
+    }
+}
+
+/// What the table's columns cannot hold is refused before it fails a whole delivery.
+fn judge(record: &Record) -> Outcome {
+    let numbers = [record.source_version, record.sequence, record.position.1];
+    let reason = if record.key.contains('\0') {
+        Violation::new("key", "KEY_HOLDS_NUL", "the key holds a NUL character", "主键含有空字符（NUL）")
+    } else if std::str::from_utf8(&record.payload).map_or(true, |text| text.contains('\0')) {
+        Violation::new("", "PAYLOAD_NOT_TEXT", "the payload is not UTF-8 text without NUL", "数据内容不是有效的 UTF-8 文本")
+    } else if numbers.into_iter().any(|number| i64::try_from(number).is_err()) {
+        Violation::new("source_version", "NUMBER_TOO_LARGE", "a number is not below 2^63", "数值应小于2的63次方")
+    } else {
+        return Outcome::Accepted;
+    };
+    Outcome::Rejected { reason }
+}
+
+/// Judged by [`judge`] to fit.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use shuqiao_adapter_sdk::{Bytes, Operation};
+
+    use super::*;
+
+    #[test]
+    fn one_record_that_no_column_can_hold_does_not_fail_the_others() {
+        let record = Record {
+            dataset: "d".into(),
+            record_type: "enterprise/v1".into(),
+            key: "k".into(),
+            operation: Operation::Upsert,
+            source_version: 1,
+            payload: Bytes::from_static(b"{}"),
+            source: "s".into(),
+            sequence: 1,
+            accept_time_ms: 0,
+            position: (0, 0),
+        };
+        assert_eq!(judge(&record), Outcome::Accepted);
+        let rule = |record: Record| match judge(&record) {
+            Outcome::Rejected { reason } => reason.rule,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rule(Record { key: "a\0b".into(), ..record.clone() }), "KEY_HOLDS_NUL");
+        assert_eq!(rule(Record { payload: Bytes::from_static(b"\xFF"), ..record.clone() }), "PAYLOAD_NOT_TEXT");
+        assert_eq!(rule(Record { source_version: u64::MAX, ..record }), "NUMBER_TOO_LARGE");
+    }
+}

@@ -1,0 +1,112 @@
+//! The inbox table: its quoted name, its columns, and the statements that both databases share.
+//!
+//! The payload is `text`: JSON text is UTF-8 and holds no NUL byte (it writes one as the six characters `\u0000`), so a UTF-8 database keeps it byte for
+//! byte; `jsonb` would not. Readers cast: `payload::jsonb ->> 'name'`.
+
+use std::collections::BTreeMap;
+
+use shuqiao_adapter_sdk::{Operation, Record};
+
+use crate::config::{Config, Database};
+
+/// In the order in which the statements bind them.
+pub(crate) const COLUMNS: [&str; 12] = [
+    "key",
+    "deleted",
+    "source_version",
+    "payload",
+    "payload_sha256",
+    "dataset",
+    "record_type",
+    "source",
+    "sequence",
+    "accept_time",
+    "partition",
+    "\"offset\"",
+];
+
+/// A table by its quoted name.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) quoted: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) name: String,
+}
+
+impl Table {
+    pub(crate) fn new(config: &Config, database: Database) -> Self {
+        // SQLite has no schemas; it would take one for the name of an attached database.
+        let schema = config.schema.clone().filter(|_| database == Database::Postgres);
+        let name = config.table.clone();
+        let quoted = match &schema {
+            Some(schema) => format!("{}.{}", quote(schema), quote(&name)),
+            None => quote(&name),
+        };
+        Self { quoted, schema, name }
+    }
+
+    /// The statement that makes the table: run where `create_table` is set, shown where it is not.
+    pub(crate) fn ddl(&self, database: Database) -> String {
+        let (text, bytes, time, now, flag, collate) = match database {
+            Database::Postgres => ("text", "bytea", "timestamptz", "now()", "boolean", " COLLATE \"C\""),
+            Database::Sqlite => {
+                ("TEXT", "BLOB", "TEXT", "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", "INTEGER", "")
+            }
+        };
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (\n    key {text}{collate} PRIMARY KEY,\n    deleted {flag} NOT NULL,\n    \
+             source_version bigint NOT NULL,\n    payload {text} NOT NULL,\n    payload_sha256 {bytes} NOT NULL,\n    \
+             dataset {text} NOT NULL,\n    record_type {text} NOT NULL,\n    source {text} NOT NULL,\n    \
+             sequence bigint NOT NULL,\n    accept_time {time} NOT NULL,\n    partition bigint NOT NULL,\n    \
+             \"offset\" bigint NOT NULL,\n    received_at {time} NOT NULL DEFAULT {now}\n)",
+            self.quoted
+        )
+    }
+
+    /// What an existing row becomes: only what is newer, by source version and then by place in the log, changes it. So a repeat changes nothing.
+    pub(crate) fn on_conflict(&self, now: &str) -> String {
+        let assignments: Vec<String> =
+            COLUMNS.iter().skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
+        format!(
+            "ON CONFLICT (key) DO UPDATE SET {}, received_at = {now} \
+             WHERE (excluded.source_version, excluded.\"offset\") > (inbox.source_version, inbox.\"offset\")",
+            assignments.join(", ")
+        )
+    }
+}
+
+/// An identifier in double quotes, as SQL writes it: a quote inside is doubled.
+fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// The newest record of each key: one statement may touch a row only once, and the older ones would change nothing.
+pub(crate) fn newest<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
+    let mut newest: BTreeMap<&str, &Record> = BTreeMap::new();
+    for record in records {
+        let age = |record: &Record| (record.source_version, record.position.1);
+        let entry = newest.entry(&record.key).or_insert(record);
+        if age(record) > age(entry) {
+            *entry = record;
+        }
+    }
+    newest.into_values().collect()
+}
+
+pub(crate) fn is_delete(record: &Record) -> bool {
+    record.operation == Operation::Delete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_cannot_leave_their_quotes() {
+        let mut config = Config::new("postgres://localhost/x");
+        config.schema = Some("tax".into());
+        config.table = "in\"box; DROP TABLE t".into();
+        assert_eq!(Table::new(&config, Database::Postgres).quoted, "\"tax\".\"in\"\"box; DROP TABLE t\"");
+        assert_eq!(Table::new(&config, Database::Sqlite).quoted, "\"in\"\"box; DROP TABLE t\"");
+    }
+}

@@ -1,0 +1,186 @@
+//! The adapter contract, on both databases. PostgreSQL where `SHUQIAO_TEST_POSTGRES` names one.
+
+use shuqiao_adapter_sdk::{Adapter, AdapterError, ErrorClass, Operation, Record, Sink, contract};
+use shuqiao_adapter_taxation::{Config, Inbox, Taxation};
+use sqlx::{AssertSqlSafe, PgPool, Row, SqlitePool};
+
+fn sqlite(directory: &tempfile::TempDir) -> Config {
+    let mut config = Config::new(format!("sqlite://{}", directory.path().join("inbox.db").display()));
+    config.create_table = true;
+    config
+}
+
+fn record(key: &str, version: u64, offset: u64, payload: &str) -> Record {
+    Record {
+        dataset: "market-supervision.enterprise".into(),
+        record_type: "enterprise/v1".into(),
+        key: key.into(),
+        operation: if payload.is_empty() { Operation::Delete } else { Operation::Upsert },
+        source_version: version,
+        payload: payload.to_owned().into_bytes().into(),
+        source: "department/market-supervision/system/registry".into(),
+        sequence: offset + 1,
+        accept_time_ms: 1_700_000_000_123,
+        position: (0, offset),
+    }
+}
+
+#[test]
+fn the_descriptor_and_its_example_are_whole() {
+    contract::descriptor_is_whole(&Taxation);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut config = sqlite(&directory);
+    config.table = "in\"box 收件".into();
+    let inbox = Inbox::open(&config).await.expect("opens");
+    contract::sink_keeps_its_promises(&inbox, "market-supervision.enterprise", "enterprise/v1").await;
+}
+
+#[tokio::test]
+async fn a_missing_table_is_told_with_its_statement_and_not_created() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("inbox.db");
+    std::fs::File::create(&path).expect("an empty file is an empty database");
+    let mut config = sqlite(&directory);
+    config.create_table = false;
+
+    let error = Inbox::open(&config).await.map(drop).expect_err("no table");
+    assert_eq!(error.class(), ErrorClass::Configuration);
+    assert!(error.to_string().contains("CREATE TABLE IF NOT EXISTS \"shuqiao_inbox\""), "{error}");
+    let report = Taxation::check(&config).await;
+    assert!(!report.passed());
+    assert!(report.findings.iter().any(|finding| finding.remedy.contains("CREATE TABLE")), "{report:?}");
+
+    let pool = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.expect("opens");
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&pool).await.expect("asks");
+    assert_eq!(tables, 0, "a check or a refused run has created something");
+
+    config.create_table = true;
+    Inbox::open(&config).await.expect("creates");
+    config.create_table = false;
+    assert!(Taxation::check(&config).await.passed());
+}
+
+#[tokio::test]
+async fn a_table_of_another_shape_is_told() {
+    let directory = tempfile::tempdir().expect("directory");
+    let config = sqlite(&directory);
+    let url = format!("sqlite://{}?mode=rwc", directory.path().join("inbox.db").display());
+    let pool = SqlitePool::connect(&url).await.expect("opens");
+    sqlx::query("CREATE TABLE shuqiao_inbox (key TEXT PRIMARY KEY)").execute(&pool).await.expect("creates");
+    let report = Taxation::check(&config).await;
+    assert!(!report.passed(), "{report:?}");
+    let inbox = Inbox::open(&config).await.expect("the table is there");
+    let error = inbox.deliver(&[record("k", 1, 0, "{}")]).await.expect_err("no such column");
+    assert_eq!(error.class(), ErrorClass::Configuration, "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_delete_is_a_row_that_says_so_with_where_it_came_from() {
+    let directory = tempfile::tempdir().expect("directory");
+    let inbox = Inbox::open(&sqlite(&directory)).await.expect("opens");
+    inbox.deliver(&[record("k", 1, 4, "{}"), record("k", 2, 9, "")]).await.expect("delivers");
+    let url = format!("sqlite://{}", directory.path().join("inbox.db").display());
+    let pool = SqlitePool::connect(&url).await.expect("opens");
+    let row = sqlx::query("SELECT deleted, payload, source_version, \"offset\", accept_time FROM shuqiao_inbox")
+        .fetch_one(&pool)
+        .await
+        .expect("one row");
+    assert!(row.get::<bool, _>("deleted"));
+    assert_eq!(row.get::<String, _>("payload"), "");
+    assert_eq!((row.get::<i64, _>("source_version"), row.get::<i64, _>("offset")), (2, 9));
+    assert_eq!(row.get::<String, _>("accept_time"), "2023-11-14T22:13:20.123Z");
+}
+
+#[tokio::test]
+async fn what_somebody_changes_in_the_table_shows_in_the_digest() {
+    let directory = tempfile::tempdir().expect("directory");
+    let inbox = Inbox::open(&sqlite(&directory)).await.expect("opens");
+    inbox.deliver(&[record("k", 1, 0, "{\"a\":1}")]).await.expect("delivers");
+    let before = inbox.digest().await.expect("digest");
+    let url = format!("sqlite://{}", directory.path().join("inbox.db").display());
+    let pool = SqlitePool::connect(&url).await.expect("opens");
+    sqlx::query("UPDATE shuqiao_inbox SET payload = '{\"a\":2}'").execute(&pool).await.expect("changes");
+    assert_ne!(inbox.digest().await.expect("digest"), before);
+}
+
+#[test]
+fn every_mistake_of_the_table_is_told_and_no_password() {
+    let mut config = Config::new("mysql://user:secret@host/db");
+    config.table = String::new();
+    let mistakes = Taxation::mistakes(&config);
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    assert!(!format!("{config:?} {mistakes:?}").contains("secret"));
+}
+
+/// A schema of its own in the database that `SHUQIAO_TEST_POSTGRES` names; `None` with a message where it names none.
+async fn postgres(schema: &str) -> Option<(PgPool, Config)> {
+    let Ok(url) = std::env::var("SHUQIAO_TEST_POSTGRES") else {
+        eprintln!("skipped: set SHUQIAO_TEST_POSTGRES=postgres://user@host/database to run on PostgreSQL");
+        return None;
+    };
+    let pool = PgPool::connect(&url).await.expect("SHUQIAO_TEST_POSTGRES is reachable");
+    for statement in [format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"), format!("CREATE SCHEMA \"{schema}\"")] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a schema of our own");
+    }
+    let mut config = Config::new(url);
+    config.schema = Some(schema.into());
+    Some((pool, config))
+}
+
+async fn drop_schema(pool: &PgPool, schema: &str) {
+    let statement = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    sqlx::query(AssertSqlSafe(statement)).execute(pool).await.expect("drops");
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    let schema = "shuqiao test \"contract";
+    let quoted = schema.replace('"', "\"\"");
+    let Some((pool, mut config)) = postgres(&quoted).await else { return };
+    config.schema = Some(schema.into());
+    config.table = "in\"box 收件".into();
+    assert_eq!(
+        Inbox::open(&config).await.map(drop).map_err(|error: AdapterError| error.class()),
+        Err(ErrorClass::Configuration)
+    );
+    let report = Taxation::check(&config).await;
+    assert!(report.findings.iter().any(|finding| finding.remedy.contains("CREATE TABLE")), "{report:?}");
+    config.create_table = true;
+    let inbox = Inbox::open(&config).await.expect("opens");
+    contract::sink_keeps_its_promises(&inbox, "market-supervision.enterprise", "enterprise/v1").await;
+    let report = Taxation::check(&config).await;
+    assert!(report.passed(), "{report:?}");
+    drop_schema(&pool, &quoted).await;
+}
+
+/// Goal: a database that ends our connections costs a transient error, never a record.
+#[tokio::test]
+async fn postgres_ending_our_connections_is_transient() {
+    let schema = "shuqiao_test_connections";
+    let Some((pool, mut config)) = postgres(schema).await else { return };
+    config.create_table = true;
+    let inbox = Inbox::open(&config).await.expect("opens");
+    inbox.deliver(&[record("a", 1, 0, "{}")]).await.expect("delivers");
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'shuqiao-adapter'")
+        .execute(&pool)
+        .await
+        .expect("ends");
+    let records = [record("b", 1, 1, "{}")];
+    let mut delivered = false;
+    for _ in 0..5 {
+        match inbox.deliver(&records).await {
+            Ok(_) => {
+                delivered = true;
+                break;
+            }
+            Err(error) => assert_eq!(error.class(), ErrorClass::Transient, "{}", error.chain()),
+        }
+    }
+    assert!(delivered, "the pool does not come back");
+    assert_eq!(inbox.digest().await.expect("digest").0, 2);
+    drop_schema(&pool, schema).await;
+}

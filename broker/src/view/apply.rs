@@ -1,0 +1,302 @@
+//! From entries of the log to rows: one atomic batch for each batch of entries, with the position in it.
+//!
+//! The rules, in the order in which an entry meets them:
+//!
+//! 1. below the applied position: seen already, passed over;
+//! 2. no record, or a payload that its standard no longer takes: skipped visibly (counted, its position logged), because a foreign entry must not stop a
+//!    dataset;
+//! 3. sequence at or below the high water of (source, partition): a repeat, stored once is enough;
+//! 4. source version below the one held: kept in the history, never the state. A tombstone counts for as long as the dataset's retention, by the
+//!    entries' own times, so that a rebuild from a compacted log comes to the same verdict;
+//! 5. otherwise it becomes the state, and what it replaces becomes history.
+//!
+//! One applier writes one space, and one task owns it: nothing here locks.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use fjall::{OwnedWriteBatch, Readable, Snapshot};
+use shuqiao_schemas::engine::{RecordType, Scratch};
+
+use super::{
+    Error, Target,
+    layout::{self, HistoryRow, Kind, Row, SUBJECT, Space},
+    store::Store,
+};
+use crate::{
+    exchange::{
+        envelope,
+        model::{DatasetId, Operation, Position, Record, SourceId},
+    },
+    log::StoredEntry,
+};
+
+/// What became of the entries of one batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Became the state of their key.
+    pub applied: u64,
+    /// Older source versions after newer ones.
+    pub stale: u64,
+    /// Held already.
+    pub repeats: u64,
+    /// No records, or no longer valid.
+    pub skipped: u64,
+}
+
+/// Writes the rows of one space.
+pub(super) struct Applier {
+    store: Store,
+    dataset: DatasetId,
+    space: Space,
+    next: Vec<u64>,
+    high_water: HashMap<(u32, SourceId), u64>,
+    scratch: Scratch,
+}
+
+impl Applier {
+    /// Takes up a space where its last batch ended.
+    pub(super) fn load(store: &Store, dataset: &DatasetId, space: Space) -> Result<Self, Error> {
+        let mut high_water = HashMap::new();
+        for row in store.meta.prefix([b"h".as_slice(), &space.to_be_bytes()].concat()) {
+            let (key, value) = row.into_inner()?;
+            let (source, partition) = layout::read_high_water_key(&key)?;
+            let source = source.parse().map_err(|_| Error::Corrupt("high water"))?;
+            high_water.insert((partition, source), layout::read_u64(&value)?);
+        }
+        Ok(Self {
+            next: store.applied(space)?,
+            store: store.clone(),
+            dataset: dataset.clone(),
+            space,
+            high_water,
+            scratch: Scratch::new(),
+        })
+    }
+
+    pub(super) fn space(&self) -> Space {
+        self.space
+    }
+
+    /// Next offset of each partition.
+    pub(super) fn next(&self) -> &[u64] {
+        &self.next
+    }
+
+    /// Applies entries in one batch. On an error nothing of them is stored, and this applier must be loaded again.
+    pub(super) fn apply(&mut self, target: &Target, entries: &[StoredEntry]) -> Result<Tally, Error> {
+        let mut pending = Pending {
+            space: self.space,
+            snapshot: self.store.database.snapshot(),
+            batch: self.store.batch(),
+            states: HashMap::new(),
+        };
+        let mut tally = Tally::default();
+        let mut moved: HashMap<(u32, SourceId), u64> = HashMap::new();
+        let mut next = self.next.clone();
+        for entry in entries {
+            let position = Position { partition: entry.partition, offset: entry.offset };
+            let partition = usize::try_from(entry.partition).unwrap_or(usize::MAX);
+            let reached = next.get_mut(partition).ok_or(Error::Corrupt("partition"))?;
+            if entry.offset < *reached {
+                continue;
+            }
+            *reached = entry.offset + 1;
+
+            let record = match envelope::decode(entry) {
+                Ok(record) => record,
+                Err(malformed) => {
+                    tally.skipped += 1;
+                    self.tell_skipped(position, &malformed);
+                    continue;
+                }
+            };
+            let number = (entry.partition, record.source.clone());
+            let held = moved.get(&number).or_else(|| self.high_water.get(&number));
+            if held.is_some_and(|held| record.sequence <= *held) {
+                tally.repeats += 1;
+                continue;
+            }
+            // Whatever becomes of it, the log holds it: sending it again is a repeat.
+            moved.insert(number, record.sequence);
+
+            let Some(index_parts) = index_parts(&target.compiled, &record, &mut self.scratch) else {
+                tally.skipped += 1;
+                self.tell_skipped(position, &"payload no longer satisfies its record type");
+                continue;
+            };
+            if pending.put(&self.store, target.retention_ms, &record, position, &index_parts)? {
+                tally.applied += 1;
+            } else {
+                tally.stale += 1;
+            }
+        }
+
+        let Pending { mut batch, states, .. } = pending;
+        // Indexes change once a key, from what it was before the batch to what it is after: within one batch no key is both removed and written.
+        for (key, state) in &states {
+            let Some(row) = &state.after else { continue };
+            batch.insert(&self.store.records, layout::record_key(self.space, key), row.as_ref());
+            let before = match &state.before {
+                Some(bytes) => Row::decode(bytes)?.index_parts,
+                None => &[],
+            };
+            let after = Row::decode(row)?.index_parts;
+            if before != after {
+                let after = layout::index_keys(self.space, after, key)?;
+                for index_key in layout::index_keys(self.space, before, key)? {
+                    if !after.contains(&index_key) {
+                        batch.remove(&self.store.indexes, index_key);
+                    }
+                }
+                for index_key in after {
+                    batch.insert(&self.store.indexes, index_key, []);
+                }
+            }
+        }
+        for ((partition, source), sequence) in &moved {
+            let key = layout::high_water_key(self.space, source.as_str(), *partition);
+            batch.insert(&self.store.meta, key, sequence.to_be_bytes());
+        }
+        for (partition, (reached, before)) in (0_u32..).zip(next.iter().zip(&self.next)) {
+            if reached != before {
+                batch.insert(&self.store.meta, layout::applied_key(self.space, partition), reached.to_be_bytes());
+            }
+        }
+        batch.commit()?;
+        self.high_water.extend(moved);
+        self.next = next;
+        Ok(tally)
+    }
+
+    fn tell_skipped(&self, position: Position, why: &dyn std::fmt::Display) {
+        tracing::warn!(
+            dataset = %self.dataset, partition = position.partition, offset = position.offset, %why,
+            "stored entry skipped by the view"
+        );
+    }
+
+    /// Removes history, and the memory of deletions, whose cause is older than the retention. At most `rows_max` rows; true if more may be left.
+    pub(super) fn prune(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<bool, Error> {
+        let snapshot = self.store.database.snapshot();
+        let mut batch = self.store.batch();
+        let mut rows = 0;
+        for partition in (0_u32..).take(self.next.len()) {
+            for row in snapshot.prefix(&self.store.history, layout::history_prefix(self.space, partition)) {
+                if rows == rows_max {
+                    batch.commit()?;
+                    return Ok(true);
+                }
+                let (row_key, value) = row.into_inner()?;
+                let history = HistoryRow::decode(&value)?;
+                if history.prune_time_ms >= cutoff_ms {
+                    break;
+                }
+                if history.kind != Kind::Marker {
+                    let own = Row::decode(history.row)?.position.offset;
+                    batch.remove(&self.store.indexes, layout::history_index_key(self.space, history.key, own));
+                }
+                let record_key = layout::record_key(self.space, history.key);
+                if let Some(state) = snapshot.get(&self.store.records, &record_key)? {
+                    let state = Row::decode(&state)?;
+                    let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
+                    if state.operation == Operation::Delete && state.position == cause {
+                        batch.remove(&self.store.records, record_key);
+                    }
+                }
+                batch.remove(&self.store.history, row_key);
+                rows += 1;
+            }
+        }
+        batch.commit()?;
+        Ok(false)
+    }
+}
+
+/// A key that the batch touches: its row in the store, and the one that will replace it.
+struct State {
+    before: Option<Bytes>,
+    after: Option<Bytes>,
+}
+
+/// One batch under construction: what it will write, and what it must see of itself.
+struct Pending {
+    space: Space,
+    snapshot: Snapshot,
+    batch: OwnedWriteBatch,
+    states: HashMap<Arc<str>, State>,
+}
+
+impl Pending {
+    /// Makes the record the state of its key, or history where it is stale. True if it became the state.
+    fn put(
+        &mut self,
+        store: &Store,
+        retention_ms: u64,
+        record: &Record,
+        position: Position,
+        index_parts: &[u8],
+    ) -> Result<bool, Error> {
+        let key = &record.key;
+        if !self.states.contains_key(key) {
+            let row = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
+            let before = row.map(|row| Bytes::copy_from_slice(&row));
+            self.states.insert(key.clone(), State { before, after: None });
+        }
+        let held = self.states.get(key).and_then(|state| state.after.clone().or_else(|| state.before.clone()));
+        let held = held.as_ref().map(|bytes| Row::decode(bytes).map(|row| (row, bytes))).transpose()?;
+        let held = held.filter(|(row, _)| {
+            row.operation == Operation::Upsert
+                || row.accept_time_ms >= record.accept_time_ms.saturating_sub_unsigned(retention_ms)
+        });
+        let row = Row::encode(record, position, index_parts)?;
+
+        let stale = held.as_ref().is_some_and(|(held, _)| record.source_version < held.source_version);
+        let past = if stale {
+            Some((Kind::Stale, &row, position.offset))
+        } else {
+            held.as_ref().map(|(held, bytes)| (Kind::Superseded, *bytes, held.position.offset))
+        };
+        let mut keep = |kind, bytes: &[u8]| -> Result<(), Error> {
+            let history = HistoryRow { kind, prune_time_ms: record.accept_time_ms, key, row: bytes }.encode()?;
+            self.batch.insert(&store.history, layout::history_key(self.space, position), history);
+            Ok(())
+        };
+        match past {
+            Some((kind, bytes, own_offset)) => {
+                keep(kind, bytes)?;
+                let index_key = layout::history_index_key(self.space, key, own_offset);
+                self.batch.insert(&store.indexes, index_key, layout::position(position));
+            }
+            None if record.operation == Operation::Delete => keep(Kind::Marker, &[])?,
+            None => {}
+        }
+        if let Some(state) = self.states.get_mut(key)
+            && !stale
+        {
+            state.after = Some(row);
+        }
+        Ok(!stale)
+    }
+}
+
+/// The index entries of a record by its standard; none for a delete. `None` if the payload is not valid, or is about another key.
+fn index_parts(compiled: &RecordType, record: &Record, scratch: &mut Scratch) -> Option<Vec<u8>> {
+    let mut parts = Vec::new();
+    if record.operation == Operation::Delete {
+        return Some(parts);
+    }
+    let facts = compiled.validate(&record.payload, scratch).ok()?;
+    if facts.key != *record.key {
+        return None;
+    }
+    for (slot, number) in (0_u16..).zip(0..compiled.indexed_fields().len()) {
+        if let Some(value) = facts.indexed(number) {
+            layout::push_index_part(&mut parts, slot, value.as_bytes());
+        }
+    }
+    if let Some(subject) = &facts.subject {
+        layout::push_index_part(&mut parts, SUBJECT, &layout::subject_value(subject.kind, &subject.value));
+    }
+    Some(parts)
+}

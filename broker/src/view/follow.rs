@@ -1,0 +1,337 @@
+//! Following the log: one task a dataset, started and stopped with the catalogue.
+//!
+//! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
+//! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Held, Metrics, Rebuilt, Request, Target, View, apply::Applier, layout::Space};
+use crate::{
+    exchange::{catalogue::Catalogue, model::DatasetId},
+    log::{self, Bounds, Log, StoredEntry},
+    shutdown::Tasks,
+};
+
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Rebuilds that may wait for one another.
+const REQUESTS_MAX: usize = 4;
+/// History rows removed between two batches.
+const PRUNE_ROWS_MAX: usize = 5_000;
+
+impl View {
+    /// Follows every dataset of the catalogue on `tasks`, and those that are registered later.
+    pub fn follow(self: &Arc<Self>, log: Arc<dyn Log>, catalogue: Arc<Catalogue>, tasks: &Tasks) {
+        let (view, on) = (self.clone(), tasks.clone());
+        tasks.spawn("view", async move {
+            let token = on.token();
+            let mut changes = catalogue.changes();
+            let mut followed: HashMap<DatasetId, CancellationToken> = HashMap::new();
+            loop {
+                changes.borrow_and_update();
+                let snapshot = catalogue.snapshot();
+                let ids: HashSet<_> = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
+                followed.retain(|id, stop| {
+                    let stays = ids.contains(id);
+                    if !stays {
+                        stop.cancel();
+                    }
+                    stays
+                });
+                for id in ids {
+                    followed.entry(id.clone()).or_insert_with(|| {
+                        let stop = token.child_token();
+                        let catalogue = catalogue.clone();
+                        let target = move || target(&catalogue, &id);
+                        view.follow_one(log.clone(), target, stop.clone(), &on);
+                        stop
+                    });
+                }
+                tokio::select! {
+                    () = token.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+    }
+
+    /// Follows one dataset until it is told to stop or `target` no longer knows it.
+    pub(super) fn follow_one(
+        self: &Arc<Self>,
+        log: Arc<dyn Log>,
+        target: impl Fn() -> Option<Target> + Send + Sync + 'static,
+        stop: CancellationToken,
+        tasks: &Tasks,
+    ) {
+        let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
+        tasks.spawn("view-dataset", async move { follower.run().await });
+    }
+}
+
+fn target(catalogue: &Catalogue, id: &DatasetId) -> Option<Target> {
+    let snapshot = catalogue.snapshot();
+    let dataset = snapshot.dataset(id.as_str())?;
+    Some(Target {
+        id: dataset.id.clone(),
+        topic: dataset.topic.clone(),
+        compiled: dataset.compiled.clone(),
+        retention_ms: dataset.retention_ms,
+    })
+}
+
+/// Rows made with another standard have other indexes.
+fn description(target: &Target) -> Vec<u8> {
+    [target.compiled.name().as_bytes(), b"\0", target.compiled.digest()].concat()
+}
+
+struct Follower {
+    view: Arc<View>,
+    log: Arc<dyn Log>,
+    target: Box<dyn Fn() -> Option<Target> + Send + Sync>,
+    stop: CancellationToken,
+}
+
+impl Follower {
+    async fn run(self) {
+        let (sender, mut requests) = mpsc::channel(REQUESTS_MAX);
+        let mut delay = RETRY_MIN;
+        while let Some(target) = (self.target)() {
+            let mut progress = false;
+            let session = self.session(&target, &sender, &mut requests, &mut progress);
+            let ended = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                ended = session => ended,
+            };
+            let Err(error) = ended else { continue };
+            if progress {
+                delay = RETRY_MIN;
+            }
+            self.view.options.metrics.failures.get_or_create(&Metrics::labels(&target.id)).inc();
+            tracing::warn!(dataset = %target.id, %error, cause = ?std::error::Error::source(&error), "view lost its place in the log and takes it up again");
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_MAX),
+            }
+        }
+    }
+
+    /// Follows until something else must be done first: `Ok` after a rebuild.
+    async fn session(
+        &self,
+        target: &Target,
+        sender: &mpsc::Sender<Request>,
+        requests: &mut mpsc::Receiver<Request>,
+        progress: &mut bool,
+    ) -> Result<(), Error> {
+        let held = self.hold(target).await?;
+        *held.requests.lock() = Some(sender.clone());
+        let mut applier = self.load(target, held.space.load(Ordering::Acquire)).await?;
+        let from: Vec<_> = (0_u32..).zip(applier.next().iter().copied()).collect();
+        let mut reader = match self.log.read(&target.topic, &from).await {
+            Err(log::Error::OutOfRange { .. }) => {
+                tracing::warn!(dataset = %target.id, "the log no longer holds the view's position; building the view anew");
+                let until = self.log.bounds(&target.topic).await?.iter().map(|bounds| bounds.next).collect();
+                return self.build(target, &held, until).await;
+            }
+            opened => opened?,
+        };
+        let mut upkeep = tokio::time::interval(self.view.options.upkeep_interval);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.recv() => {
+                    let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
+                    let rebuilt = self.rebuild(target, &held, applier).await;
+                    // Nobody may be waiting any more; the rebuild stands all the same.
+                    drop(answer.send(rebuilt));
+                    return Ok(());
+                }
+                _ = upkeep.tick() => {
+                    self.measure(target, applier.next()).await?;
+                    let Some(newest) = (self.target)() else { return Ok(()) };
+                    if description(&newest) != description(target) {
+                        return Ok(());
+                    }
+                    applier = self.prune(&newest, applier).await?;
+                }
+                entries = reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max) => {
+                    applier = self.apply(target, applier, entries?).await?;
+                    held.applied.send_replace(applier.next().to_vec());
+                    *progress = true;
+                }
+            }
+        }
+    }
+
+    /// The dataset's live rows: those found at opening, new ones at the log's beginning, or rows made anew for another standard.
+    async fn hold(&self, target: &Target) -> Result<Arc<Held>, Error> {
+        if let Some(held) = self.view.held(&target.id) {
+            let (store, space) = (self.view.store.clone(), held.space.load(Ordering::Acquire));
+            let made_with = blocking(move || store.description(space)).await?;
+            if made_with != description(target) {
+                tracing::info!(dataset = %target.id, "the record type has changed; building the view anew");
+                let until = held.applied.borrow().clone();
+                self.build(target, &held, until).await?;
+            }
+            return Ok(held);
+        }
+        let first = self.begin(target).await?;
+        let (store, id) = (self.view.store.clone(), target.id.clone());
+        let (space, applied) = blocking(move || {
+            store.make_live(&id, first, None)?;
+            Ok((first, store.applied(first)?))
+        })
+        .await?;
+        let held = Arc::new(Held::new(space, applied));
+        self.view.datasets.write().insert(target.id.clone(), held.clone());
+        self.view.opened.send_replace(());
+        Ok(held)
+    }
+
+    /// An empty space that begins where the log does.
+    async fn begin(&self, target: &Target) -> Result<Space, Error> {
+        let bounds = self.log.bounds(&target.topic).await?;
+        let first: Vec<_> = bounds.iter().map(|bounds| bounds.first).collect();
+        let (store, id, description) = (self.view.store.clone(), target.id.clone(), description(target));
+        blocking(move || store.begin_space(&id, &description, &first)).await
+    }
+
+    async fn load(&self, target: &Target, space: Space) -> Result<Applier, Error> {
+        let (store, id) = (self.view.store.clone(), target.id.clone());
+        blocking(move || Applier::load(&store, &id, space)).await
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        mut applier: Applier,
+        entries: Vec<StoredEntry>,
+    ) -> Result<Applier, Error> {
+        let given = target.clone();
+        let (applier, tally) = blocking(move || {
+            let tally = applier.apply(&given, &entries)?;
+            Ok((applier, tally))
+        })
+        .await?;
+        self.view.options.metrics.count(&target.id, tally);
+        Ok(applier)
+    }
+
+    async fn prune(&self, target: &Target, mut applier: Applier) -> Result<Applier, Error> {
+        let cutoff_ms = self.view.options.clock.now_ms().saturating_sub_unsigned(target.retention_ms);
+        blocking(move || {
+            applier.prune(cutoff_ms, PRUNE_ROWS_MAX)?;
+            Ok(applier)
+        })
+        .await
+    }
+
+    async fn measure(&self, target: &Target, applied: &[u64]) -> Result<(), Error> {
+        let bounds = self.log.bounds(&target.topic).await?;
+        let lag: u64 = bounds.iter().zip(applied).map(|(bounds, next)| bounds.next.saturating_sub(*next)).sum();
+        let labels = Metrics::labels(&target.id);
+        self.view.options.metrics.lag.get_or_create(&labels).set(i64::try_from(lag).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    async fn rebuild(&self, target: &Target, held: &Arc<Held>, mut applier: Applier) -> Result<Rebuilt, Error> {
+        let until = applier.next().to_vec();
+        let cutoff_ms = self.view.options.clock.now_ms().saturating_sub_unsigned(target.retention_ms);
+        // Both sides are pruned to the same moment, or the digests would tell only that time has passed.
+        blocking(move || {
+            while applier.prune(cutoff_ms, PRUNE_ROWS_MAX)? {}
+            Ok(())
+        })
+        .await?;
+        let (view, id) = (self.view.clone(), target.id.clone());
+        let before = blocking(move || view.digest(&id)).await?;
+        self.build_pruned(target, held, until, cutoff_ms).await?;
+        let (view, id) = (self.view.clone(), target.id.clone());
+        let after = blocking(move || view.digest(&id)).await?;
+        Ok(Rebuilt { before, after })
+    }
+
+    async fn build(&self, target: &Target, held: &Arc<Held>, until: Vec<u64>) -> Result<(), Error> {
+        let cutoff_ms = self.view.options.clock.now_ms().saturating_sub_unsigned(target.retention_ms);
+        self.build_pruned(target, held, until, cutoff_ms).await
+    }
+
+    /// Builds rows from the log's beginning up to `until`, and puts them in the place of the live ones.
+    async fn build_pruned(
+        &self,
+        target: &Target,
+        held: &Arc<Held>,
+        until: Vec<u64>,
+        cutoff_ms: i64,
+    ) -> Result<(), Error> {
+        let space = self.begin(target).await?;
+        let built = self.fill(target, space, &until, cutoff_ms).await;
+        let (store, id) = (self.view.store.clone(), target.id.clone());
+        let applied = match built {
+            Ok(applied) => applied,
+            Err(error) => {
+                blocking(move || store.drop_space(space)).await?;
+                return Err(error);
+            }
+        };
+        let old = held.space.load(Ordering::Acquire);
+        blocking(move || store.make_live(&id, space, Some(old))).await?;
+        held.space.store(space, Ordering::Release);
+        held.applied.send_replace(applied);
+        self.view.options.metrics.rebuilds.get_or_create(&Metrics::labels(&target.id)).inc();
+        let store = self.view.store.clone();
+        blocking(move || store.drop_space(old)).await
+    }
+
+    async fn fill(
+        &self,
+        target: &Target,
+        space: Space,
+        until: &[u64],
+        cutoff_ms: i64,
+    ) -> Result<Vec<u64>, Error> {
+        let mut applier = self.load(target, space).await?;
+        let from: Vec<_> = (0_u32..).zip(applier.next().iter().copied()).collect();
+        let mut reader = self.log.read(&target.topic, &from).await?;
+        let end = self.log.bounds(&target.topic).await?;
+        let below = |entry: &StoredEntry| {
+            let limit = usize::try_from(entry.partition).ok().and_then(|partition| until.get(partition));
+            limit.is_some_and(|limit| entry.offset < *limit)
+        };
+        while is_behind(applier.next(), until, &end) {
+            let mut entries =
+                reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max).await?;
+            entries.retain(below);
+            applier = self.apply(target, applier, entries).await?;
+        }
+        let applied = applier.next().to_vec();
+        blocking(move || {
+            while applier.prune(cutoff_ms, PRUNE_ROWS_MAX)? {}
+            Ok(())
+        })
+        .await?;
+        Ok(applied)
+    }
+}
+
+/// Whether something below `until` has yet to be read, as far as the log goes at all (it may have lost its end: then the view must not outlive it).
+fn is_behind(next: &[u64], until: &[u64], end: &[Bounds]) -> bool {
+    next.iter().zip(until).zip(end).any(|((next, until), end)| *next < (*until).min(end.next))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // A panic in the store's thread; the task's own error handling takes it up again.
+        Err(_) => Err(Error::Closed),
+    }
+}

@@ -1,0 +1,179 @@
+//! The embedded store under the view: the only file that opens it, and the life of spaces.
+//!
+//! A space holds one dataset's rows. A rebuild fills a new space beside the live one and then swaps them in one batch, so that queries see the old state or
+//! the new, never half. A crash in between leaves a space that is not live; opening drops it.
+//!
+//! Durability: each batch goes to the journal and from there to the operating system, not to the disk. The log is the truth, so a power cut may cost the
+//! view its newest batches, never its consistency: the journal is recovered to a whole batch, and each batch carries the position up to which it speaks.
+
+use std::path::Path;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+
+use super::{Error, layout, layout::Space};
+use crate::exchange::model::DatasetId;
+
+/// Rows removed in one batch while a space is dropped.
+const DROP_ROWS: usize = 10_000;
+const MEMTABLE_BYTES: u64 = 16 << 20;
+
+const LIVE: u8 = 1;
+const BUILDING: u8 = 2;
+const DROPPING: u8 = 3;
+
+/// The keyspaces. Clones share them.
+#[derive(Clone)]
+pub(super) struct Store {
+    pub(super) database: Database,
+    pub(super) records: Keyspace,
+    pub(super) indexes: Keyspace,
+    pub(super) history: Keyspace,
+    pub(super) meta: Keyspace,
+}
+
+/// A live space as found at opening.
+pub(super) struct Found {
+    pub(super) dataset: DatasetId,
+    pub(super) space: Space,
+}
+
+impl Store {
+    /// Opens or makes the store and drops what a crash left half-built.
+    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Vec<Found>), Error> {
+        std::fs::create_dir_all(path).map_err(fjall::Error::from)?;
+        let database = Database::builder(path).cache_size(cache_bytes).worker_threads(2).open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let store = Self {
+            records: database.keyspace("records", options)?,
+            indexes: database.keyspace("indexes", options)?,
+            history: database.keyspace("history", options)?,
+            meta: database.keyspace("meta", options)?,
+            database,
+        };
+        let mut live = Vec::new();
+        for space in store.spaces()? {
+            let (state, dataset, _) = store.describe(space)?.ok_or(Error::Corrupt("space"))?;
+            if state == LIVE {
+                live.push(Found { dataset, space });
+            } else {
+                store.drop_space(space)?;
+            }
+        }
+        Ok((store, live))
+    }
+
+    /// A batch that reaches the operating system before `commit` returns.
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(PersistMode::Buffer))
+    }
+
+    fn spaces(&self) -> Result<Vec<Space>, Error> {
+        self.meta
+            .prefix(b"s")
+            .map(|row| layout::read_u32(row.key()?.get(1..).ok_or(Error::Corrupt("space"))?))
+            .collect()
+    }
+
+    /// State, dataset and description of a space.
+    fn describe(&self, space: Space) -> Result<Option<(u8, DatasetId, Vec<u8>)>, Error> {
+        let Some(value) = self.meta.get(space_key(space))? else { return Ok(None) };
+        let mut cursor = layout::Cursor(&value);
+        let state = cursor.u8()?;
+        let length = usize::from(cursor.u16()?);
+        let dataset = std::str::from_utf8(cursor.take(length)?)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or(Error::Corrupt("space"))?;
+        Ok(Some((state, dataset, cursor.0.to_vec())))
+    }
+
+    /// What the live rows were made with; another description means that they must be made again.
+    pub(super) fn description(&self, space: Space) -> Result<Vec<u8>, Error> {
+        Ok(self.describe(space)?.map(|(_, _, description)| description).unwrap_or_default())
+    }
+
+    /// Takes a new number for rows that nobody sees yet. `first` is where the log begins, a partition.
+    pub(super) fn begin_space(&self, dataset: &DatasetId, description: &[u8], first: &[u64]) -> Result<Space, Error> {
+        // Numbers come from a counter, so rows of a space that is still being dropped are never taken for new ones.
+        let next = match self.meta.get(b"n")? {
+            Some(value) => layout::read_u32(&value)?,
+            None => 1,
+        };
+        let mut batch = self.batch();
+        batch.insert(&self.meta, b"n", (next + 1).to_be_bytes());
+        batch.insert(&self.meta, space_key(next), space_value(BUILDING, dataset, description));
+        for (partition, offset) in (0_u32..).zip(first) {
+            batch.insert(&self.meta, layout::applied_key(next, partition), offset.to_be_bytes());
+        }
+        batch.commit()?;
+        Ok(next)
+    }
+
+    /// Makes a built space the live one, in one batch. The old one's rows go afterwards.
+    pub(super) fn make_live(&self, dataset: &DatasetId, space: Space, old: Option<Space>) -> Result<(), Error> {
+        let description = self.description(space)?;
+        let mut batch = self.batch();
+        batch.insert(&self.meta, space_key(space), space_value(LIVE, dataset, &description));
+        if let Some(old) = old {
+            batch.insert(&self.meta, space_key(old), space_value(DROPPING, dataset, &[]));
+        }
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Says that a space is no longer live; its rows go with [`Store::drop_space`].
+    pub(super) fn retire(&self, dataset: &DatasetId, space: Space) -> Result<(), Error> {
+        let mut batch = self.batch();
+        batch.insert(&self.meta, space_key(space), space_value(DROPPING, dataset, &[]));
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Removes every row of a space. Safe to repeat, safe to interrupt: the space's own row goes last.
+    pub(super) fn drop_space(&self, space: Space) -> Result<(), Error> {
+        let snapshot = self.database.snapshot();
+        let prefix = space.to_be_bytes();
+        let mut batch = self.batch();
+        let mut rows = 0;
+        let own = |tag: &[u8]| [tag, &prefix].concat();
+        let ranges = [
+            (&self.records, prefix.to_vec()),
+            (&self.indexes, prefix.to_vec()),
+            (&self.history, prefix.to_vec()),
+            (&self.meta, own(b"p")),
+            (&self.meta, own(b"h")),
+        ];
+        for (keyspace, prefix) in ranges {
+            for row in snapshot.prefix(keyspace, prefix) {
+                batch.remove(keyspace, row.key()?);
+                rows += 1;
+                if rows % DROP_ROWS == 0 {
+                    std::mem::replace(&mut batch, self.batch()).commit()?;
+                }
+            }
+        }
+        batch.remove(&self.meta, space_key(space));
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Next offset of each partition.
+    pub(super) fn applied(&self, space: Space) -> Result<Vec<u64>, Error> {
+        self.meta
+            .prefix([b"p".as_slice(), &space.to_be_bytes()].concat())
+            .map(|row| layout::read_u64(&row.value()?))
+            .collect()
+    }
+}
+
+fn space_key(space: Space) -> [u8; 5] {
+    let mut key = [b's'; 5];
+    key[1..].copy_from_slice(&space.to_be_bytes());
+    key
+}
+
+fn space_value(state: u8, dataset: &DatasetId, description: &[u8]) -> Vec<u8> {
+    // A dataset id is at most 180 bytes (exchange::model).
+    let length = u16::try_from(dataset.as_str().len()).unwrap_or(u16::MAX);
+    [&[state], length.to_be_bytes().as_slice(), dataset.as_str().as_bytes(), description].concat()
+}
