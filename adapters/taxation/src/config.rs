@@ -42,13 +42,7 @@ const IDENTIFIER_BYTES_MAX: usize = 63;
 impl Config {
     /// With a URL and the defaults.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: Some(Secret::new(url)),
-            url_file: None,
-            schema: None,
-            table: default_table(),
-            create_table: false,
-        }
+        Self { url: Some(Secret::new(url)), url_file: None, schema: None, table: default_table(), create_table: false }
     }
 
     pub(crate) fn mistakes(&self) -> Vec<String> {

@@ -42,7 +42,8 @@ impl Postgres {
             .await
             .map_err(|cause| classify("asking for its encoding", cause))?;
         if encoding != "UTF8" {
-            let message = format!("the inbox database has the encoding {encoding}; it must be UTF8 to keep every character");
+            let message =
+                format!("the inbox database has the encoding {encoding}; it must be UTF8 to keep every character");
             return Err(AdapterError::configuration(message));
         }
         Ok(Self { pool, table: Table::new(config, Database::Postgres) })
@@ -78,16 +79,13 @@ impl Postgres {
         if let Err(cause) = sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.pool).await {
             return Ok(TableState::Unfit(cause.to_string()));
         }
-        let allowed: bool = sqlx::query_scalar("SELECT has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE')")
-            .bind(&self.table.quoted)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|cause| classify("asking for privileges", cause))?;
-        Ok(if allowed {
-            TableState::Ready
-        } else {
-            TableState::Unfit("the user may not INSERT and UPDATE".into())
-        })
+        let allowed: bool =
+            sqlx::query_scalar("SELECT has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE')")
+                .bind(&self.table.quoted)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|cause| classify("asking for privileges", cause))?;
+        Ok(if allowed { TableState::Ready } else { TableState::Unfit("the user may not INSERT and UPDATE".into()) })
     }
 
     /// One statement is one transaction.

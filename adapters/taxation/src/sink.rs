@@ -119,7 +119,12 @@ fn judge(record: &Record) -> Outcome {
     let reason = if record.key.contains('\0') {
         Violation::new("key", "KEY_HOLDS_NUL", "the key holds a NUL character", "主键含有空字符（NUL）")
     } else if std::str::from_utf8(&record.payload).map_or(true, |text| text.contains('\0')) {
-        Violation::new("", "PAYLOAD_NOT_TEXT", "the payload is not UTF-8 text without NUL", "数据内容不是有效的 UTF-8 文本")
+        Violation::new(
+            "",
+            "PAYLOAD_NOT_TEXT",
+            "the payload is not UTF-8 text without NUL",
+            "数据内容不是有效的 UTF-8 文本",
+        )
     } else if numbers.into_iter().any(|number| i64::try_from(number).is_err()) {
         Violation::new("source_version", "NUMBER_TOO_LARGE", "a number is not below 2^63", "数值应小于2的63次方")
     } else {

@@ -49,9 +49,7 @@ impl Table {
     pub(crate) fn ddl(&self, database: Database) -> String {
         let (text, bytes, time, now, flag, collate) = match database {
             Database::Postgres => ("text", "bytea", "timestamptz", "now()", "boolean", " COLLATE \"C\""),
-            Database::Sqlite => {
-                ("TEXT", "BLOB", "TEXT", "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", "INTEGER", "")
-            }
+            Database::Sqlite => ("TEXT", "BLOB", "TEXT", "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", "INTEGER", ""),
         };
         format!(
             "CREATE TABLE IF NOT EXISTS {} (\n    key {text}{collate} PRIMARY KEY,\n    deleted {flag} NOT NULL,\n    \
