@@ -5,8 +5,11 @@ pub mod catalogue;
 pub mod clock;
 pub mod envelope;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod identity;
 pub mod model;
 pub mod policy;
+pub mod publishing;
 
 pub use error::Error;
