@@ -4,4 +4,7 @@ pub mod convert;
 pub mod node;
 pub mod peer;
 mod publish;
+mod server;
 pub mod status;
+
+pub use server::server;
