@@ -7,7 +7,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ring::signature::KeyPair;
 use rooms::Rooms;
-use shuqiao_proto::v1::node_service_server::NodeServiceServer;
+use shuqiao_proto::v1::{
+    audit_service_server::AuditServiceServer, catalogue_service_server::CatalogueServiceServer,
+    node_service_server::NodeServiceServer,
+};
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -16,6 +19,7 @@ use tonic_health::ServingStatus;
 use crate::{
     config::Config,
     exchange::{
+        administration::Administration,
         model::DatasetId,
         publishing::{self, Publisher},
     },
@@ -215,7 +219,15 @@ fn services(
         .register_encoded_file_descriptor_set(shuqiao_proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    Ok(Routes::new(reflection).add_service(NodeServiceServer::new(node)))
+    let catalogue = rpc::catalogue::CatalogueRpc {
+        administration: Administration::new(rooms.catalogue.clone(), rooms.audit.clone()),
+    };
+    let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
+    let bytes = config.limits.message_bytes_max.bytes();
+    Ok(Routes::new(reflection)
+        .add_service(NodeServiceServer::new(node))
+        .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes))
+        .add_service(AuditServiceServer::new(audit).max_decoding_message_size(bytes)))
 }
 
 /// Tells clients' health checks what readiness says.
