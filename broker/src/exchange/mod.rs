@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod catalogue;
 pub mod clock;
+pub mod delivery;
 pub mod envelope;
 pub mod error;
 #[cfg(test)]

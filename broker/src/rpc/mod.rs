@@ -1,7 +1,9 @@
 //! The tonic services: translate messages, call `exchange`, and build every `Status` in one place.
 
 pub mod convert;
+pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
 pub mod status;
+mod subscribe;
