@@ -110,11 +110,14 @@ impl Handle {
     }
 }
 
+/// A reader and what it read; the reader again, because a read that is on its way owns it.
+type Read = (Reading, Vec<Arc<Arrival>>);
+
 /// A reader of the log for partitions in which this stream is behind the tail.
 struct CatchUp {
     /// Which, ascending.
     partitions: Vec<u32>,
-    read: BoxFuture<'static, Result<(Reading, Vec<Arc<Arrival>>), Error>>,
+    read: BoxFuture<'static, Result<Read, Error>>,
 }
 
 /// One Subscribe call, from its opening to its end.
@@ -491,7 +494,7 @@ impl Stream {
         self.turn = (self.turn + 1) % self.next.len().max(1);
     }
 
-    fn take_read(&mut self, (reading, arrivals): (Reading, Vec<Arc<Arrival>>)) {
+    fn take_read(&mut self, (reading, arrivals): Read) {
         self.room().metrics().caught_up_by_reading(&self.subscription.dataset);
         for arrival in arrivals {
             let Position { partition, offset } = arrival.position;
@@ -515,7 +518,7 @@ impl Stream {
     }
 }
 
-async fn read_on(mut reading: Reading) -> Result<(Reading, Vec<Arc<Arrival>>), Error> {
+async fn read_on(mut reading: Reading) -> Result<Read, Error> {
     let arrivals = reading.next().await?;
     Ok((reading, arrivals))
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::super::{Batch, Delivery, Event, Open, Options, Stream};
@@ -31,18 +32,18 @@ use crate::{
     log::{self, Bounds, Entry, Health, Log, Pending, Reader, Topic, TopicSpec, embedded::Embedded},
 };
 
-pub(super) const SUBSCRIPTION: &str = "taxation.sample";
-pub(super) const GRANT: &str = "shows-sample";
+pub(crate) const SUBSCRIPTION: &str = "taxation.sample";
+pub(crate) const GRANT: &str = "shows-sample";
 
 /// An embedded log, watched.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) log: Embedded,
+pub(crate) struct Watched {
+    pub(crate) log: Embedded,
     readers: Mutex<HashMap<Topic, usize>>,
     /// Submissions to the audit trail fail.
-    pub(super) audit_fails: AtomicBool,
+    pub(crate) audit_fails: AtomicBool,
     /// Submissions to the audit trail wait while it is true.
-    pub(super) audit_waits: watch::Sender<bool>,
+    pub(crate) audit_waits: watch::Sender<bool>,
 }
 
 #[async_trait::async_trait]
@@ -88,13 +89,13 @@ impl Log for Watched {
 }
 
 /// The city, with delivery.
-pub(super) struct House {
-    pub(super) city: City,
-    pub(super) log: Arc<Watched>,
-    pub(super) delivery: Arc<Delivery>,
+pub(crate) struct House {
+    pub(crate) city: City,
+    pub(crate) log: Arc<Watched>,
+    pub(crate) delivery: Arc<Delivery>,
 }
 
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         check_interval: Duration::from_millis(20),
         cursor_delay: Duration::from_millis(20),
@@ -102,20 +103,20 @@ pub(super) fn options() -> Options {
     }
 }
 
-pub(super) fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic::dataset("test", &DATASET.parse().unwrap())
 }
 
-pub(super) fn taxation() -> Arc<Identity> {
+pub(crate) fn taxation() -> Arc<Identity> {
     Arc::new(system("taxation"))
 }
 
 impl House {
-    pub(super) async fn open(directory: &Path) -> Self {
+    pub(crate) async fn open(directory: &Path) -> Self {
         Self::with(directory, options()).await
     }
 
-    pub(super) async fn with(directory: &Path, options: Options) -> Self {
+    pub(crate) async fn with(directory: &Path, options: Options) -> Self {
         let clock = Clock::manual(1_000_000);
         let embedded =
             log::embedded::Options { free_bytes_min: 0, ..log::embedded::Options::at(directory.join("log")) };
@@ -140,29 +141,29 @@ impl House {
     }
 
     /// With a grant of everything to taxation, and its subscription from the beginning.
-    pub(super) async fn granted(directory: &Path) -> Self {
+    pub(crate) async fn granted(directory: &Path) -> Self {
         let house = Self::open(directory).await;
         house.grant(new_grant(GRANT, DATASET, "taxation")).await;
         house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
         house
     }
 
-    pub(super) async fn grant(&self, grant: NewGrant) {
+    pub(crate) async fn grant(&self, grant: NewGrant) {
         self.city.command(&system(OWNER), Command::CreateGrant(grant)).await;
     }
 
-    pub(super) async fn subscription(&self, subscription: NewSubscription) {
+    pub(crate) async fn subscription(&self, subscription: NewSubscription) {
         self.city.command(&taxation(), Command::CreateSubscription(subscription)).await;
     }
 
-    pub(super) async fn revoke(&self) {
+    pub(crate) async fn revoke(&self) {
         let expected = self.city.catalogue.snapshot().grant(GRANT).unwrap().version;
         let id = GRANT.parse().unwrap();
         self.city.command(&system(OWNER), Command::RevokeGrant(GrantRef { id, expected })).await;
     }
 
     /// Leaves of the grant only these fields.
-    pub(super) async fn narrow(&self, fields: &[&str]) {
+    pub(crate) async fn narrow(&self, fields: &[&str]) {
         let old = self.city.catalogue.snapshot().grant(GRANT).unwrap().clone();
         let change = GrantChange {
             id: old.id.clone(),
@@ -177,7 +178,7 @@ impl House {
         self.city.command(&system(OWNER), Command::UpdateGrant(change)).await;
     }
 
-    pub(super) async fn seek(&self, seek: Start) {
+    pub(crate) async fn seek(&self, seek: Start) {
         let old = self.city.catalogue.snapshot().subscription(SUBSCRIPTION).unwrap().clone();
         let change = SubscriptionChange {
             id: old.id.clone(),
@@ -189,56 +190,56 @@ impl House {
         self.city.command(&taxation(), Command::UpdateSubscription(change)).await;
     }
 
-    pub(super) async fn publish(&self, records: Vec<NewRecord>) {
+    pub(crate) async fn publish(&self, records: Vec<NewRecord>) {
         let mut session = self.city.session().await;
         for records in records.chunks(1_000) {
             self.city.publish(&mut session, records.to_vec()).await;
         }
     }
 
-    pub(super) async fn try_stream(&self, id: &str, credit: u32, held: Vec<Position>) -> Result<Stream, Error> {
+    pub(crate) async fn try_stream(&self, id: &str, credit: u32, held: Vec<Position>) -> Result<Stream, Error> {
         self.delivery.subscribe(&taxation(), Open { subscription: id.into(), held, credit }).await
     }
 
-    pub(super) async fn stream(&self, credit: u32) -> Stream {
+    pub(crate) async fn stream(&self, credit: u32) -> Stream {
         self.try_stream(SUBSCRIPTION, credit, Vec::new()).await.expect("the stream opens")
     }
 
     /// The durable cursor of the subscription.
-    pub(super) fn cursor(&self) -> Vec<u64> {
+    pub(crate) fn cursor(&self) -> Vec<u64> {
         let snapshot = self.city.catalogue.snapshot();
         let subscription = snapshot.subscription(SUBSCRIPTION).expect("it is there");
         self.delivery.cursor(subscription).expect("readable").iter().map(|position| position.offset).collect()
     }
 
     /// How many readers were opened on the dataset so far.
-    pub(super) fn readers(&self) -> usize {
+    pub(crate) fn readers(&self) -> usize {
         self.log.readers.lock().get(&topic()).copied().unwrap_or(0)
     }
 
     /// The entries of the trail with an action, as JSON.
-    pub(super) async fn trail(&self, action: &str) -> Vec<serde_json::Value> {
+    pub(crate) async fn trail(&self, action: &str) -> Vec<serde_json::Value> {
         let page =
             self.city.audit.list(&crate::exchange::audit::Query::default()).await.expect("the trail is readable");
         let entries = page.lines.iter().map(|line| serde_json::from_slice(&line.canonical).expect("an entry"));
         entries.filter(|entry: &serde_json::Value| entry["action"] == action).collect()
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.city.close().await;
     }
 }
 
-pub(super) fn clear(fields: &[&str]) -> Vec<FieldGrant> {
+pub(crate) fn clear(fields: &[&str]) -> Vec<FieldGrant> {
     fields.iter().map(|path| FieldGrant { path: (*path).into(), treatment: Treatment::Clear }).collect()
 }
 
-pub(super) fn region(value: &str) -> RowCondition {
+pub(crate) fn region(value: &str) -> RowCondition {
     RowCondition { field: "region".into(), values: vec![value.into()] }
 }
 
 /// The next batch, passing over moves of the cursor.
-pub(super) async fn batch(stream: &mut Stream) -> Batch {
+pub(crate) async fn batch(stream: &mut Stream) -> Batch {
     let next = async {
         loop {
             if let Event::Batch(batch) = stream.next().await.expect("the stream goes on") {
@@ -250,7 +251,7 @@ pub(super) async fn batch(stream: &mut Stream) -> Batch {
 }
 
 /// At least so many records.
-pub(super) async fn records(stream: &mut Stream, count: usize) -> Vec<super::super::Delivered> {
+pub(crate) async fn records(stream: &mut Stream, count: usize) -> Vec<super::super::Delivered> {
     let mut records = Vec::new();
     while records.len() < count {
         records.extend(batch(stream).await.records);
@@ -259,7 +260,7 @@ pub(super) async fn records(stream: &mut Stream, count: usize) -> Vec<super::sup
 }
 
 /// No batch comes for a while.
-pub(super) async fn nothing(stream: &mut Stream) {
+pub(crate) async fn nothing(stream: &mut Stream) {
     let next = async {
         loop {
             if let Event::Batch(batch) = stream.next().await.expect("the stream goes on") {
@@ -273,7 +274,7 @@ pub(super) async fn nothing(stream: &mut Stream) {
 }
 
 /// How the stream ends.
-pub(super) async fn end(stream: &mut Stream) -> Error {
+pub(crate) async fn end(stream: &mut Stream) -> Error {
     let next = async {
         loop {
             match stream.next().await {
@@ -287,17 +288,25 @@ pub(super) async fn end(stream: &mut Stream) -> Error {
 }
 
 /// Sequence and operation of each, in order of sequence.
-pub(super) fn told(records: &[super::super::Delivered]) -> Vec<(u64, Operation)> {
+pub(crate) fn told(records: &[super::super::Delivered]) -> Vec<(u64, Operation)> {
     let mut told: Vec<_> =
         records.iter().map(|one| (one.record().expect("a record").sequence, one.operation)).collect();
     told.sort_unstable_by_key(|(sequence, _)| *sequence);
     told
 }
 
-pub(super) fn sequences(records: &[super::super::Delivered]) -> Vec<u64> {
+pub(crate) fn sequences(records: &[super::super::Delivered]) -> Vec<u64> {
     told(records).into_iter().map(|(sequence, _)| sequence).collect()
 }
 
-pub(super) fn places(records: &[super::super::Delivered]) -> Vec<Position> {
+pub(crate) fn places(records: &[super::super::Delivered]) -> Vec<Position> {
     records.iter().map(|one| one.position).collect()
+}
+
+/// The value of the first metric whose line begins so; 0 where nothing was counted yet.
+pub(crate) fn measured(registry: &Registry, begins: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let line = text.lines().find(|line| line.starts_with(begins));
+    line.and_then(|line| line.rsplit(' ').next()).map_or(0, |value| value.parse().unwrap())
 }

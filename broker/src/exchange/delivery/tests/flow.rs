@@ -113,14 +113,6 @@ async fn one_reader_serves_many() {
     house.close().await;
 }
 
-/// The value of the first metric whose line begins so.
-fn measured(registry: &Registry, begins: &str) -> u64 {
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
-    let line = text.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("{begins} in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn a_slow_subscriber_does_not_slow_another() {
     let directory = tempfile::tempdir().unwrap();

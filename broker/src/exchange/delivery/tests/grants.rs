@@ -155,7 +155,7 @@ async fn a_filter_narrows_and_the_cursor_passes_what_it_hides() {
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
     let subscription = NewSubscription { filter: vec![region("320600")], ..new_subscription(SUBSCRIPTION, DATASET) };
     house.subscription(subscription).await;
-    let region_of = |n: u64| if n % 10 == 0 { "320600" } else { "310000" };
+    let region_of = |n: u64| if n.is_multiple_of(10) { "320600" } else { "310000" };
     house.publish((1..=500).map(|n| upsert(n, &format!("k{n}"), region_of(n))).collect()).await;
     // What is hidden costs no credit.
     let mut stream = house.stream(50).await;

@@ -1,6 +1,6 @@
 //! Delivery over a real embedded log, catalogue, view and trail.
 
-mod fixture;
+pub(crate) mod fixture;
 mod flow;
 mod grants;
 mod places;
