@@ -5,5 +5,8 @@ pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
+mod server;
 pub mod status;
 mod subscribe;
+
+pub use server::server;
