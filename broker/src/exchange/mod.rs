@@ -4,6 +4,7 @@ pub mod administration;
 pub mod audit;
 pub mod catalogue;
 pub mod clock;
+pub mod delivery;
 pub mod envelope;
 pub mod error;
 #[cfg(test)]

@@ -3,11 +3,13 @@
 pub mod audit;
 pub mod catalogue;
 pub mod convert;
+pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
 mod resources;
 mod server;
 pub mod status;
+mod subscribe;
 
 pub use server::server;
