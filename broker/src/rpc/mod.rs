@@ -4,4 +4,5 @@ pub mod convert;
 pub mod node;
 pub mod peer;
 mod publish;
+pub mod query;
 pub mod status;
