@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Held, Metrics, Rebuilt, Request, Target, View, apply::Applier, layout::Space};
@@ -33,25 +33,29 @@ impl View {
         tasks.spawn("view", async move {
             let token = on.token();
             let mut changes = catalogue.changes();
-            let mut followed: HashMap<DatasetId, CancellationToken> = HashMap::new();
+            let mut followed: HashMap<DatasetId, (CancellationToken, JoinHandle<()>)> = HashMap::new();
             loop {
                 changes.borrow_and_update();
                 let snapshot = catalogue.snapshot();
                 let ids: HashSet<_> = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
-                followed.retain(|id, stop| {
-                    let stays = ids.contains(id);
-                    if !stays {
+                let gone: Vec<_> = view.datasets.read().keys().filter(|id| !ids.contains(*id)).cloned().collect();
+                for id in gone {
+                    // Its task ends first: a dataset of that name that is registered again begins with rows of its own.
+                    if let Some((stop, task)) = followed.remove(&id) {
                         stop.cancel();
+                        drop(task.await);
                     }
-                    stays
-                });
+                    if let Err(error) = view.forget(&id).await {
+                        tracing::warn!(dataset = %id, %error, "rows of a deleted dataset stay until the next start");
+                    }
+                }
                 for id in ids {
                     followed.entry(id.clone()).or_insert_with(|| {
                         let stop = token.child_token();
                         let catalogue = catalogue.clone();
                         let target = move || target(&catalogue, &id);
-                        view.follow_one(log.clone(), target, stop.clone(), &on);
-                        stop
+                        let task = view.follow_one(log.clone(), target, stop.clone(), &on);
+                        (stop, task)
                     });
                 }
                 tokio::select! {
@@ -62,6 +66,17 @@ impl View {
         });
     }
 
+    /// Removes the rows of a dataset that is gone.
+    async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
+        let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
+        let (store, id, space) = (self.store.clone(), id.clone(), held.space.load(Ordering::Acquire));
+        blocking(move || {
+            store.retire(&id, space)?;
+            store.drop_space(space)
+        })
+        .await
+    }
+
     /// Follows one dataset until it is told to stop or `target` no longer knows it.
     pub(super) fn follow_one(
         self: &Arc<Self>,
@@ -69,9 +84,9 @@ impl View {
         target: impl Fn() -> Option<Target> + Send + Sync + 'static,
         stop: CancellationToken,
         tasks: &Tasks,
-    ) {
+    ) -> JoinHandle<()> {
         let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
-        tasks.spawn("view-dataset", async move { follower.run().await });
+        tasks.spawn("view-dataset", async move { follower.run().await })
     }
 }
 
