@@ -1,5 +1,6 @@
 //! The domain: catalogue, policy, publishing, delivery, query, audit. Names neither tonic nor rdkafka nor a store.
 
+pub mod administration;
 pub mod audit;
 pub mod catalogue;
 pub mod clock;

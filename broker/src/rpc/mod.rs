@@ -1,10 +1,13 @@
 //! The tonic services: translate messages, call `exchange`, and build every `Status` in one place.
 
+pub mod audit;
+pub mod catalogue;
 pub mod convert;
 pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
+mod resources;
 mod server;
 pub mod status;
 mod subscribe;
