@@ -268,7 +268,7 @@ impl Comparison<'_> {
 
     fn members(&mut self, old: &ObjectRules, new: &ObjectRules) {
         for (number, member) in old.members.iter().enumerate() {
-            let Some(kept) = new.names.find(&new.members, &member.name) else {
+            let Some(kept) = new.names.find(&new.members, member.name.as_bytes()) else {
                 let class = if old.is_required(number) { Class::Breaking } else { Class::Forward };
                 self.tell("field-removed", Some(class), &below(self.old, member.node));
                 continue;
@@ -285,7 +285,7 @@ impl Comparison<'_> {
             self.place(member.node, counterpart.node);
         }
         for (number, member) in new.members.iter().enumerate() {
-            if old.names.find(&old.members, &member.name).is_none() {
+            if old.names.find(&old.members, member.name.as_bytes()).is_none() {
                 let class = if new.is_required(number) { Class::Breaking } else { Class::Backward };
                 self.tell("field-added", Some(class), &below(self.new, member.node));
             }

@@ -57,7 +57,9 @@ impl<'s> Compiler<'s> {
         for step in steps.unwrap_or_default().split('/') {
             let node = self.program.nodes.get(target.node)?;
             let next = match &node.shape {
-                Shape::Object(object) => object.names.find(&object.members, step).map(|number| (object, number)),
+                Shape::Object(object) => {
+                    object.names.find(&object.members, step.as_bytes()).map(|number| (object, number))
+                }
                 Shape::Array(_) => {
                     self.problem(at, Flaw::InsideArray(pointer.to_owned()));
                     return None;
@@ -309,13 +311,13 @@ impl<'s> Compiler<'s> {
 
 /// Whether `later` is not before `earlier`, for two texts that are valid dates or times of one offset: they sort as text. A date
 /// against a time is compared by the day.
-pub(super) fn not_before(later: &str, earlier: &str) -> bool {
-    if later == dates::LONG_TERM {
+pub(super) fn not_before(later: &[u8], earlier: &[u8]) -> bool {
+    if later == dates::LONG_TERM.as_bytes() {
         return true;
     }
-    if earlier == dates::LONG_TERM {
+    if earlier == dates::LONG_TERM.as_bytes() {
         return false;
     }
     let common = later.len().min(earlier.len());
-    later.as_bytes().get(..common) >= earlier.as_bytes().get(..common)
+    later.get(..common) >= earlier.get(..common)
 }

@@ -84,7 +84,7 @@ impl ObjectRules {
     pub(crate) fn next_member(&self, cursor: &mut Cursor<'_>, expected: usize) -> Result<Option<(usize, bool)>, Stop> {
         // Optional members are left out more often than members are out of order, so a few are tried before the table.
         for number in expected..expected + 3 {
-            if self.members.get(number).is_some_and(|member| cursor.eat(&member.compact)) {
+            if self.members.get(number).is_some_and(|member| cursor.eat_name(&member.compact)) {
                 cursor.skip_space();
                 return Ok(Some((number, true)));
             }
@@ -93,7 +93,12 @@ impl ObjectRules {
         cursor.skip_space();
         cursor.expect(b':')?;
         cursor.skip_space();
-        Ok(self.names.find(&self.members, &cursor.decode(token)).map(|number| (number, false)))
+        let found = if token.escaped() {
+            self.names.find(&self.members, cursor.decode(token).as_bytes())
+        } else {
+            self.names.find(&self.members, cursor.between(token.start, token.end))
+        };
+        Ok(found.map(|number| (number, false)))
     }
 }
 
@@ -120,12 +125,12 @@ impl NameTable {
     }
 
     #[inline]
-    pub(crate) fn find(&self, members: &[Member], name: &str) -> Option<usize> {
-        let mut place = spread(mix(name.as_bytes()), self.0.len());
+    pub(crate) fn find(&self, members: &[Member], name: &[u8]) -> Option<usize> {
+        let mut place = spread(mix(name), self.0.len());
         loop {
             let number = usize::from(*self.0.get(place)?);
             // An empty place's number is beyond every member.
-            if *members.get(number)?.name == *name {
+            if members.get(number)?.name.as_bytes() == name {
                 return Some(number);
             }
             place = (place + 1) & (self.0.len() - 1);

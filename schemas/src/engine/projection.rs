@@ -195,7 +195,7 @@ impl Projection {
             out.extend_from_slice(payload);
             return Ok(());
         }
-        let text = std::str::from_utf8(payload).map_err(|_| ProjectError::NotValid)?;
+        let text = lexer::utf8(payload).map_err(|_| ProjectError::NotValid)?;
         let length_before = out.len();
         let mut writer = Writer { projection: self, cursor: Cursor::new(text), keys, out, masked: String::new() };
         let written = writer.record();

@@ -2,7 +2,7 @@
 
 use super::declare::not_before;
 use super::facts::{Captured, Subject};
-use super::program::{Operand, SubjectKind, Test};
+use super::program::{CrossRule, Operand, SubjectKind, Test};
 use super::validate::{Halt, Run};
 use super::violation::{Detail, Path, Rule, Violation};
 use std::borrow::Cow;
@@ -18,64 +18,73 @@ impl<'p> Run<'_, 'p> {
     pub(super) fn cross_field_rules(&mut self) -> Result<(), Halt> {
         let program = self.program;
         for rule in &program.rules {
-            let Some((operand, broken, detail)) = self.broken(&rule.test) else {
-                continue;
-            };
-            for place in operand {
-                let mut violation = Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
-                violation.name.clone_from(&rule.name);
-                self.push(violation)?;
+            if !self.holds(&rule.test) {
+                self.tell_broken(rule)?;
             }
         }
         Ok(())
     }
 
-    /// The places at which a rule is broken, the rule's code, and what it is about.
-    fn broken<'t>(&self, test: &'t Test) -> Option<(Vec<&'t Operand>, Rule, String)> {
+    /// Whether the rule holds, or is about something that is not there.
+    #[inline]
+    fn holds(&self, test: &Test) -> bool {
+        let both = |one, other, hold: fn(&[u8], &[u8]) -> bool| match (self.read(one), self.read(other)) {
+            (Some(one), Some(other)) => hold(one.as_bytes(), other.as_bytes()),
+            _ => true,
+        };
         match test {
-            Test::NotBefore { later, earlier } => {
-                let broken = !not_before(&self.read(later)?, &self.read(earlier)?);
-                broken.then(|| (vec![later], Rule::NotBefore, earlier.pointer.clone()))
-            }
-            Test::Equal { left, right } => {
-                let broken = self.read(left)? != self.read(right)?;
-                broken.then(|| (vec![left], Rule::Equal, right.pointer.clone()))
-            }
+            Test::NotBefore { later, earlier } => both(later, earlier, not_before),
+            Test::Equal { left, right } => both(left, right, |left, right| left == right),
             Test::Requires { condition, among, then } => {
-                let calls = match among {
+                let called_for = match among {
                     None => self.present(condition),
                     Some(values) => {
-                        let value = self.read(condition)?;
-                        values.iter().any(|known| *known == value)
+                        self.read(condition).is_some_and(|value| values.iter().any(|known| *known == value))
                     }
                 };
-                if !calls || then.iter().all(|operand| self.present(operand)) {
-                    return None;
-                }
-                let missing = then.iter().filter(|operand| !self.present(operand)).collect();
-                Some((missing, Rule::RequiredBy, condition.pointer.clone()))
+                !called_for || then.iter().all(|operand| self.present(operand))
             }
-            Test::OneOfPresent { paths } => {
-                if paths.iter().any(|operand| self.present(operand)) {
-                    return None;
-                }
-                let names: Vec<_> = paths.iter().map(|operand| operand.pointer.as_str()).collect();
-                Some((paths.iter().take(1).collect(), Rule::OneOfPresent, names.join(", ")))
-            }
-            Test::OrganisationCodeOf { organisation_code, uscc } => {
-                let (code, whole) = (self.read(organisation_code)?, self.read(uscc)?);
-                let inner = whole.get(ORGANISATION_CODE_IN_USCC)?;
+            Test::OneOfPresent { paths } => paths.iter().any(|operand| self.present(operand)),
+            Test::OrganisationCodeOf { organisation_code, uscc } => both(organisation_code, uscc, |code, whole| {
                 // GB 11714 prints a hyphen before the check character; machines leave it out.
-                let broken = !code.chars().filter(|&c| c != '-').eq(inner.chars());
-                broken.then(|| (vec![organisation_code], Rule::OrganisationCodeOf, uscc.pointer.clone()))
-            }
+                let inner = whole.get(ORGANISATION_CODE_IN_USCC);
+                inner.is_none_or(|inner| code == inner || code.iter().filter(|&&byte| byte != b'-').eq(inner))
+            }),
         }
     }
 
+    /// Tells that a rule is broken, at the field or fields that break it.
+    #[cold]
+    fn tell_broken(&mut self, rule: &CrossRule) -> Result<(), Halt> {
+        let (places, broken, detail): (Vec<&Operand>, _, _) = match &rule.test {
+            Test::NotBefore { later, earlier } => (vec![later], Rule::NotBefore, earlier.pointer.clone()),
+            Test::Equal { left, right } => (vec![left], Rule::Equal, right.pointer.clone()),
+            Test::Requires { condition, then, .. } => {
+                let missing = then.iter().filter(|operand| !self.present(operand)).collect();
+                (missing, Rule::RequiredBy, condition.pointer.clone())
+            }
+            Test::OneOfPresent { paths } => {
+                let names: Vec<_> = paths.iter().map(|operand| operand.pointer.as_str()).collect();
+                (paths.iter().take(1).collect(), Rule::OneOfPresent, names.join(", "))
+            }
+            Test::OrganisationCodeOf { organisation_code, uscc } => {
+                (vec![organisation_code], Rule::OrganisationCodeOf, uscc.pointer.clone())
+            }
+        };
+        for place in places {
+            let mut violation = Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
+            violation.name.clone_from(&rule.name);
+            self.push(violation)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn present(&self, operand: &Operand) -> bool {
         self.captured(operand.slot) != Captured::Absent
     }
 
+    #[inline]
     fn read(&self, operand: &Operand) -> Option<Cow<'p, str>> {
         self.captured(operand.slot).read(&self.cursor)
     }

@@ -5,7 +5,7 @@
 //! caller's scratch room. Rules go on after a violation; grammar cannot, for nothing after a broken token has a known place.
 
 use super::facts::{Captured, Facts, Scratch, Subject};
-use super::lexer::{Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
+use super::lexer::{self, Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
 use super::numbers::{self, Value};
 use super::profile::MAX_INDEXED;
 use super::program::{
@@ -40,9 +40,9 @@ pub(crate) fn run<'p>(
     if payload.len() > max_bytes {
         return refuse(Rule::PayloadTooLarge, max_bytes);
     }
-    let text = match std::str::from_utf8(payload) {
+    let text = match lexer::utf8(payload) {
         Ok(text) => text,
-        Err(error) => return refuse(Rule::NotUtf8, error.valid_up_to()),
+        Err(valid_up_to) => return refuse(Rule::NotUtf8, valid_up_to),
     };
     scratch.captured.clear();
     scratch.captured.resize(program.slots, Captured::Absent);
@@ -119,7 +119,9 @@ impl<'r, 'p> Run<'r, 'p> {
         Halt::Told
     }
 
-    /// One value at one place, and its capture.
+    /// One value at one place, and its capture. Part of the loops of [`Run::object`] and [`Run::array`], so that a scalar costs no
+    /// call; those two are calls.
+    #[inline(always)]
     fn value(&mut self, id: NodeId, path: &Path<'_>) -> Result<(), Halt> {
         let program = self.program;
         let Some(node) = program.nodes.get(id) else {
@@ -137,14 +139,14 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn checked_value(&mut self, node: &'r Node, path: &Path<'_>) -> Result<Captured, Halt> {
         let start = self.cursor.at;
         match (self.cursor.peek(), &node.shape) {
             (b'"', Shape::Text(rules)) => {
                 let token = self.cursor.string()?;
                 self.text(rules, token, path)?;
-                return Ok(Captured::Text(token));
+                return Ok(Captured::text(token));
             }
             (b'{', Shape::Object(rules)) => self.object(rules, path)?,
             (b'[', Shape::Array(rules)) => self.array(rules, path)?,
@@ -161,9 +163,10 @@ impl<'r, 'p> Run<'r, 'p> {
                 self.violate(path.pointer(), Rule::WrongType, Detail::Text(type_name(shape)))?;
             }
         }
-        Ok(Captured::Raw { start, end: self.cursor.at })
+        Ok(Captured::Plain { start, end: self.cursor.at })
     }
 
+    #[inline(never)]
     fn object(&mut self, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.enter()?;
         let mut seen = 0u128;
@@ -217,6 +220,7 @@ impl<'r, 'p> Run<'r, 'p> {
         self.violate(path.unknown_member(&again.decode(token)), Rule::UnknownProperty, Detail::None)
     }
 
+    #[inline(never)]
     fn array(&mut self, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.enter()?;
         let mut count = 0;
@@ -259,6 +263,7 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(value)
     }
 
+    #[inline(never)]
     fn integer(&mut self, rules: &IntegerRules, path: &Path<'_>) -> Result<(), Halt> {
         let value = match self.exact_number(path)? {
             Some(Value::Integer(value)) => value,
@@ -279,6 +284,7 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
+    #[inline(never)]
     #[expect(
         clippy::cast_precision_loss,
         reason = "bounds of a `number` are doubles; integers are compared as JSON Schema compares them"
@@ -303,7 +309,7 @@ impl<'r, 'p> Run<'r, 'p> {
 
     #[inline]
     fn text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
-        if !token.escaped {
+        if !token.escaped() {
             return self.plain_text(rules, self.cursor.slice(token.start, token.end), path);
         }
         self.escaped_text(rules, token, path)
@@ -311,15 +317,15 @@ impl<'r, 'p> Run<'r, 'p> {
 
     #[cold]
     fn escaped_text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
-        if token.lone_surrogate {
+        if token.lone_surrogate() {
             self.violate(path.pointer(), Rule::LoneSurrogate, Detail::None)?;
         }
-        if token.nul {
+        if token.nul() {
             self.violate(path.pointer(), Rule::NulCharacter, Detail::None)?;
         }
         let mut value = std::mem::take(&mut self.scratch.text);
         value.clear();
-        super::lexer::unescape(self.cursor.slice(token.start, token.end), &mut value);
+        lexer::unescape(self.cursor.slice(token.start, token.end), &mut value);
         let told = self.plain_text(rules, &value, path);
         self.scratch.text = value;
         told
