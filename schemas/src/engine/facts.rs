@@ -1,6 +1,7 @@
 //! What a valid record says about itself, found while it was checked.
 
-use super::lexer::{Cursor, Text, unescaped};
+use super::escapes::unescaped;
+use super::lexer::{Cursor, Text};
 use super::profile::MAX_INDEXED;
 use super::violation::Violation;
 use std::borrow::Cow;
@@ -53,6 +54,8 @@ impl Captured {
 #[derive(Default)]
 pub struct Scratch {
     pub(crate) captured: Vec<Captured>,
+    /// By group of elements: what rules need of each element, one after the other.
+    pub(crate) elements: Vec<Vec<Captured>>,
     /// The value of the escaped string at hand.
     pub(crate) text: String,
 }

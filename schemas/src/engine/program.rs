@@ -3,6 +3,7 @@
 //! `$ref` is gone: a definition used twice is two nodes, so that a node is one place with one pointer. Nodes are in the order of the
 //! schema, which is the order that records are mostly written in; the member table of an object leans on that.
 
+use super::cross_rule::CrossRule;
 use super::dates::Decimal;
 use super::lexer::{Cursor, Stop};
 use super::tables::CodeTable;
@@ -26,6 +27,7 @@ pub(crate) struct Program {
     pub(crate) subject: Option<SubjectPlaces>,
     pub(crate) indexed: Vec<Operand>,
     pub(crate) rules: Vec<CrossRule>,
+    pub(crate) groups: Vec<ElementGroup>,
 }
 
 /// Number of a captured place.
@@ -152,6 +154,8 @@ pub(crate) struct ArrayRules {
     pub(crate) items: NodeId,
     pub(crate) least: usize,
     pub(crate) most: usize,
+    /// Rules look at its elements: the index of their [`ElementGroup`].
+    pub(crate) group: Option<usize>,
 }
 
 /// The rules of a string, in the order in which they are tried.
@@ -229,25 +233,23 @@ pub(crate) struct KindCode {
     pub(crate) kind: identifier::Kind,
 }
 
-/// A cross-field rule with its places resolved.
-#[derive(Debug)]
-pub(crate) struct CrossRule {
-    pub(crate) name: Option<String>,
-    pub(crate) test: Test,
-}
-
 /// A captured place with its pointer, for messages.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operand {
     pub(crate) slot: Slot,
     pub(crate) pointer: String,
 }
 
-#[derive(Debug, PartialEq)]
-pub(crate) enum Test {
-    NotBefore { later: Operand, earlier: Operand },
-    Equal { left: Operand, right: Operand },
-    Requires { condition: Operand, among: Option<Vec<String>>, then: Vec<Operand> },
-    OneOfPresent { paths: Vec<Operand> },
-    OrganisationCodeOf { organisation_code: Operand, uscc: Operand },
+impl Operand {
+    /// Stands in an element of an array.
+    pub(crate) fn in_element(&self) -> bool {
+        self.pointer.contains('*')
+    }
+}
+
+/// The places that rules need of each element of one array. They are captured like all others; when an element ends, they are put
+/// aside for the rules that look at every element once the whole record is known.
+#[derive(Debug, Default)]
+pub(crate) struct ElementGroup {
+    pub(crate) slots: Vec<Slot>,
 }

@@ -1,25 +1,49 @@
 //! After the walk: key, subject and the rules between fields, over the places that the walk captured.
 
-use super::declare::not_before;
+use super::cross_rule::{CrossRule, Test};
+use super::dates;
 use super::facts::{Captured, Subject};
-use super::program::{CrossRule, Operand, SubjectKind, Test};
+use super::numbers;
+use super::program::{KindCode, Operand, SubjectKind};
 use super::validate::{Halt, Run};
 use super::violation::{Detail, Path, Rule, Violation};
+use crate::identifier::{self, Kind};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 /// Joins the parts of a key.
 const KEY_SEPARATOR: char = '|';
-
-/// Positions 9 to 17 of a unified social credit code are the organisation code (GB 32100-2015, 4.1).
-const ORGANISATION_CODE_IN_USCC: std::ops::Range<usize> = 8..17;
 
 impl<'p> Run<'_, 'p> {
     /// Every declared rule, whether the walk told anything or not: a rule over refused values is left out.
     pub(super) fn cross_field_rules(&mut self) -> Result<(), Halt> {
         let program = self.program;
         for rule in &program.rules {
+            match rule.each {
+                None if self.holds(&rule.test) => {}
+                None => self.tell_broken(rule, None)?,
+                Some(group) => self.each_element(rule, group)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One rule for every element of an array: what was captured in it is put back first.
+    fn each_element(&mut self, rule: &CrossRule, group: usize) -> Result<(), Halt> {
+        let program = self.program;
+        let Some(slots) = program.groups.get(group).map(|group| group.slots.as_slice()) else {
+            return Ok(());
+        };
+        let elements = self.scratch.elements.get(group).map_or(0, |kept| kept.len() / slots.len().max(1));
+        for number in 0..elements {
+            for (place, &slot) in slots.iter().enumerate() {
+                let kept = self.scratch.elements.get(group).and_then(|kept| kept.get(number * slots.len() + place));
+                if let (Some(&kept), Some(captured)) = (kept, self.scratch.captured.get_mut(slot)) {
+                    *captured = kept;
+                }
+            }
             if !self.holds(&rule.test) {
-                self.tell_broken(rule)?;
+                self.tell_broken(rule, Some(number))?;
             }
         }
         Ok(())
@@ -28,51 +52,85 @@ impl<'p> Run<'_, 'p> {
     /// Whether the rule holds, or is about something that is not there.
     #[inline]
     fn holds(&self, test: &Test) -> bool {
-        let both = |one, other, hold: fn(&[u8], &[u8]) -> bool| match (self.read(one), self.read(other)) {
-            (Some(one), Some(other)) => hold(one.as_bytes(), other.as_bytes()),
+        let both = |one, other, hold: fn(&str, &str) -> bool| match (self.read(one), self.read(other)) {
+            (Some(one), Some(other)) => hold(&one, &other),
             _ => true,
         };
         match test {
-            Test::NotBefore { later, earlier } => both(later, earlier, not_before),
+            Test::NotBefore { later, earlier } => both(later, earlier, dates::not_before),
             Test::Equal { left, right } => both(left, right, |left, right| left == right),
-            Test::Requires { condition, among, then } => {
-                let called_for = match among {
-                    None => self.present(condition),
-                    Some(values) => {
-                        self.read(condition).is_some_and(|value| values.iter().any(|known| *known == value))
-                    }
-                };
-                !called_for || then.iter().all(|operand| self.present(operand))
+            Test::NotAbove { lesser, greater, where_equal } => {
+                let comparable = where_equal.iter().all(|(one, other)| self.read(one) == self.read(other));
+                !comparable
+                    || both(lesser, greater, |lesser, greater| numbers::compare(lesser, greater) != Ordering::Greater)
+            }
+            Test::PartOf { part, whole, from, to } => match (self.read(part), self.read(whole)) {
+                (Some(part), Some(whole)) => is_part(&part, &whole, *from, *to),
+                _ => true,
+            },
+            Test::IdentifierOf { value, kind_field, codes } => match self.typed(value, kind_field, codes) {
+                Some((kind, value)) => identifier::check_exact(kind, value.as_bytes()) == Ok(None),
+                None => true,
+            },
+            Test::Requires { condition, then } => {
+                !self.called_for(condition.among.as_deref(), &condition.operand)
+                    || then.iter().all(|operand| self.present(operand))
+            }
+            Test::AllowedWhen { condition, field, among } => {
+                !self.called_for(condition.among.as_deref(), &condition.operand)
+                    || self.read(field).is_none_or(|value| among.iter().any(|known| *known == value))
             }
             Test::OneOfPresent { paths } => paths.iter().any(|operand| self.present(operand)),
-            Test::OrganisationCodeOf { organisation_code, uscc } => both(organisation_code, uscc, |code, whole| {
-                // GB 11714 prints a hyphen before the check character; machines leave it out.
-                let inner = whole.get(ORGANISATION_CODE_IN_USCC);
-                inner.is_none_or(|inner| code == inner || code.iter().filter(|&&byte| byte != b'-').eq(inner))
-            }),
         }
+    }
+
+    fn called_for(&self, among: Option<&[String]>, operand: &Operand) -> bool {
+        match among {
+            None => self.present(operand),
+            Some(values) => self.read(operand).is_some_and(|value| values.iter().any(|known| *known == value)),
+        }
+    }
+
+    /// A value that another field calls an identifier of a kind that we know.
+    fn typed(&self, value: &Operand, kind_field: &Operand, codes: &[KindCode]) -> Option<(Kind, Cow<'p, str>)> {
+        let code = self.read(kind_field)?;
+        let known = codes.iter().find(|known| *known.code == *code)?;
+        Some((known.kind, self.read(value)?))
     }
 
     /// Tells that a rule is broken, at the field or fields that break it.
     #[cold]
-    fn tell_broken(&mut self, rule: &CrossRule) -> Result<(), Halt> {
-        let (places, broken, detail): (Vec<&Operand>, _, _) = match &rule.test {
-            Test::NotBefore { later, earlier } => (vec![later], Rule::NotBefore, earlier.pointer.clone()),
-            Test::Equal { left, right } => (vec![left], Rule::Equal, right.pointer.clone()),
-            Test::Requires { condition, then, .. } => {
-                let missing = then.iter().filter(|operand| !self.present(operand)).collect();
-                (missing, Rule::RequiredBy, condition.pointer.clone())
+    fn tell_broken(&mut self, rule: &CrossRule, element: Option<usize>) -> Result<(), Halt> {
+        let pointer = |operand: &Operand| match element {
+            Some(number) => operand.pointer.replace('*', &number.to_string()),
+            None => operand.pointer.clone(),
+        };
+        let (places, broken, detail) = match &rule.test {
+            Test::NotBefore { later, earlier } => (vec![pointer(later)], Rule::NotBefore, pointer(earlier)),
+            Test::NotAbove { lesser, greater, .. } => (vec![pointer(lesser)], Rule::NotAbove, pointer(greater)),
+            Test::Equal { left, right } => (vec![pointer(left)], Rule::Equal, pointer(right)),
+            Test::PartOf { part, whole, .. } => (vec![pointer(part)], Rule::PartOf, pointer(whole)),
+            Test::IdentifierOf { value, kind_field, codes } => {
+                let Some((kind, text)) = self.typed(value, kind_field, codes) else {
+                    return Ok(());
+                };
+                let pointer = pointer(value);
+                return self.identifier(kind, &text, &Path::Member(&Path::Root, pointer.trim_start_matches('/')));
+            }
+            Test::Requires { condition, then } => {
+                let missing = then.iter().filter(|operand| !self.present(operand)).map(pointer).collect();
+                (missing, Rule::RequiredBy, pointer(&condition.operand))
+            }
+            Test::AllowedWhen { condition, field, .. } => {
+                (vec![pointer(field)], Rule::NotAllowedWith, pointer(&condition.operand))
             }
             Test::OneOfPresent { paths } => {
-                let names: Vec<_> = paths.iter().map(|operand| operand.pointer.as_str()).collect();
-                (paths.iter().take(1).collect(), Rule::OneOfPresent, names.join(", "))
-            }
-            Test::OrganisationCodeOf { organisation_code, uscc } => {
-                (vec![organisation_code], Rule::OrganisationCodeOf, uscc.pointer.clone())
+                let names: Vec<_> = paths.iter().map(pointer).collect();
+                (names.iter().take(1).cloned().collect(), Rule::OneOfPresent, names.join(", "))
             }
         };
         for place in places {
-            let mut violation = Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
+            let mut violation = Violation::new(place, broken, Detail::Text(&detail));
             violation.name.clone_from(&rule.name);
             self.push(violation)?;
         }
@@ -146,4 +204,15 @@ impl<'p> Run<'_, 'p> {
         };
         Ok(Some(Subject { kind, value }))
     }
+}
+
+/// Whether `part` is the characters `from` to `to` of `whole`, counted from 1. A text that is too short has no such part, and its own
+/// field says what is wrong with it.
+fn is_part(part: &str, whole: &str, from: usize, to: usize) -> bool {
+    let from = from.saturating_sub(1);
+    if whole.is_ascii() {
+        return whole.get(from..to).is_none_or(|inner| inner == part);
+    }
+    let inner = || whole.chars().skip(from).take(to - from);
+    inner().count() < to - from || inner().eq(part.chars())
 }

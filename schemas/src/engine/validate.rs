@@ -12,7 +12,7 @@ use super::program::{
     ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
 };
 use super::violation::{Detail, MAX_VIOLATIONS, Path, Rule, Violation, Violations};
-use super::{dates, text};
+use super::{dates, escapes, text};
 use crate::identifier;
 use std::borrow::Cow;
 
@@ -46,6 +46,10 @@ pub(crate) fn run<'p>(
     };
     scratch.captured.clear();
     scratch.captured.resize(program.slots, Captured::Absent);
+    scratch.elements.iter_mut().for_each(Vec::clear);
+    if scratch.elements.len() < program.groups.len() {
+        scratch.elements.resize_with(program.groups.len(), Vec::new);
+    }
     let mut run = Run { program, cursor: Cursor::new(text), scratch, violations: Vec::new(), warnings: Vec::new() };
     match run.record() {
         Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
@@ -231,6 +235,9 @@ impl<'r, 'p> Run<'r, 'p> {
                 // Elements beyond the bound are refused as a whole: only their grammar is read.
                 if count < rules.most {
                     self.value(rules.items, &Path::Element(path, count))?;
+                    if let Some(group) = rules.group {
+                        self.keep_element(group);
+                    }
                 } else {
                     self.cursor.skip_value()?;
                 }
@@ -247,6 +254,14 @@ impl<'r, 'p> Run<'r, 'p> {
             self.violate(path.pointer(), Rule::TooManyItems, Detail::Count(rules.most))?;
         }
         Ok(())
+    }
+
+    /// Puts what was captured in an element aside, and makes room for the next one.
+    fn keep_element(&mut self, group: usize) {
+        let Scratch { captured, elements, .. } = &mut *self.scratch;
+        if let (Some(group), Some(kept)) = (self.program.groups.get(group), elements.get_mut(group)) {
+            kept.extend(group.slots.iter().map(|&slot| captured.get_mut(slot).map(std::mem::take).unwrap_or_default()));
+        }
     }
 
     fn boolean(&mut self, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
@@ -325,7 +340,7 @@ impl<'r, 'p> Run<'r, 'p> {
         }
         let mut value = std::mem::take(&mut self.scratch.text);
         value.clear();
-        lexer::unescape(self.cursor.slice(token.start, token.end), &mut value);
+        escapes::unescape(self.cursor.slice(token.start, token.end), &mut value);
         let told = self.plain_text(rules, &value, path);
         self.scratch.text = value;
         told
