@@ -10,6 +10,7 @@
 //! A failure prints the seed of its case; the same seed with `SHUQIAO_FUZZ_SECONDS` unset tries that case first.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a long run says how far it came")]
 
 use rand::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -352,7 +353,7 @@ fn no_document_breaks_the_registry_and_what_it_accepts_can_be_used() {
                 compatibility::class(&compatibility::compare(original, &record_type));
                 assert_eq!(describe(&record_type).fields.len() + 1, record_type.fields().len());
                 for example in &subjects[number].examples {
-                    let _: bool = record_type.validate(example, &mut scratch).is_ok();
+                    drop(record_type.validate(example, &mut scratch));
                 }
             }
         }
