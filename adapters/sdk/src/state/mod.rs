@@ -225,6 +225,16 @@ impl State {
         Ok(counts)
     }
 
+    /// Records published with something repaired or left out, by rule, most first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn warnings(&self) -> Result<Vec<(String, u64)>, Error> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT rule, value FROM warning ORDER BY value DESC, rule").fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(rule, value)| (rule, stored_u64(value))).collect())
+    }
+
     /// Count and digest over the live records published, in ascending bytes of the key.
     ///
     /// # Errors
