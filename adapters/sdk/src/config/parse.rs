@@ -66,7 +66,7 @@ pub fn from_text(
     }
     let own = own.unwrap_or_default();
     if let Some(name) = &adapter {
-        check_adapter(name, adapters, &own, publish.is_some(), subscribe.is_some(), &mut mistakes);
+        check_adapter(name, adapters, &own, publish.as_ref(), subscribe.is_some(), &mut mistakes);
     }
     match (adapter, broker, state, mistakes.is_empty()) {
         (Some(adapter), Some(broker), Some(state), true) => {
@@ -154,7 +154,7 @@ fn check_adapter(
     name: &str,
     adapters: &[&'static dyn ErasedAdapter],
     own: &Table,
-    publishes: bool,
+    publish: Option<&Publish>,
     subscribes: bool,
     mistakes: &mut Vec<String>,
 ) {
@@ -164,13 +164,19 @@ fn check_adapter(
         return;
     };
     let descriptor = adapter.describe();
-    if publishes && !descriptor.source {
+    if publish.is_some() && !descriptor.source {
         mistakes.push(format!("[publish] the adapter {name} has no source"));
+    }
+    if let Some(publish) = publish
+        && !descriptor.record_types.contains(&publish.record_type.as_str())
+    {
+        let known = descriptor.record_types.join(", ");
+        mistakes.push(format!("[publish] record_type: the adapter {name} maps to {known}"));
     }
     if subscribes && !descriptor.sink {
         mistakes.push(format!("[subscribe] the adapter {name} has no sink"));
     }
-    if !publishes && !subscribes {
+    if publish.is_none() && !subscribes {
         mistakes.push("neither [publish] nor [subscribe] is there: the adapter would do nothing".into());
     }
     mistakes.extend(adapter.config_mistakes(own));
