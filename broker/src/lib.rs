@@ -12,3 +12,4 @@ pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
+pub mod view;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use shuqiao_proto::v1::{
-    DatasetStatus, GetNodeStatusRequest, NodeStatus, Position, node_service_server::NodeService,
-};
+use shuqiao_proto::v1::{DatasetStatus, GetNodeStatusRequest, NodeStatus, Position, node_service_server::NodeService};
 use tonic::{Request, Response, Status};
 
 use super::{peer, status};

@@ -8,11 +8,7 @@ use shuqiao_proto::v1::{self, publish_request, publish_response};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{
-    convert,
-    peer::Peer,
-    status,
-};
+use super::{convert, peer::Peer, status};
 use crate::{
     exchange::{
         Error,
@@ -129,7 +125,9 @@ async fn read(
 async fn write(mut ordered: mpsc::Receiver<Step>, answers: Answers) {
     while let Some(step) = ordered.recv().await {
         let acknowledgement = match step {
-            Step::Acknowledging(acknowledging) => acknowledging.await.unwrap_or_else(|error| Err(Error::internal(error))),
+            Step::Acknowledging(acknowledging) => {
+                acknowledging.await.unwrap_or_else(|error| Err(Error::internal(error)))
+            }
             Step::End(error) => Err(error),
         };
         match acknowledgement {
@@ -159,7 +157,12 @@ async fn fail(answers: &Answers, error: Error) {
 
 fn batch(message: v1::PublishRequest) -> Result<Batch, Error> {
     let Some(publish_request::Request::Batch(batch)) = message.request else {
-        return Err(Error::invalid("request", "BATCH_EXPECTED", "`open` comes once, then batches", "open 仅一次，其后为批次"));
+        return Err(Error::invalid(
+            "request",
+            "BATCH_EXPECTED",
+            "`open` comes once, then batches",
+            "open 仅一次，其后为批次",
+        ));
     };
     let records = batch
         .records

@@ -210,12 +210,7 @@ impl Follower {
         blocking(move || Applier::load(&store, &id, space)).await
     }
 
-    async fn apply(
-        &self,
-        target: &Target,
-        mut applier: Applier,
-        entries: Vec<StoredEntry>,
-    ) -> Result<Applier, Error> {
+    async fn apply(&self, target: &Target, mut applier: Applier, entries: Vec<StoredEntry>) -> Result<Applier, Error> {
         let given = target.clone();
         let (applier, tally) = blocking(move || {
             let tally = applier.apply(&given, &entries)?;
@@ -292,13 +287,7 @@ impl Follower {
         blocking(move || store.drop_space(old)).await
     }
 
-    async fn fill(
-        &self,
-        target: &Target,
-        space: Space,
-        until: &[u64],
-        cutoff_ms: i64,
-    ) -> Result<Vec<u64>, Error> {
+    async fn fill(&self, target: &Target, space: Space, until: &[u64], cutoff_ms: i64) -> Result<Vec<u64>, Error> {
         let mut applier = self.load(target, space).await?;
         let from: Vec<_> = (0_u32..).zip(applier.next().iter().copied()).collect();
         let mut reader = self.log.read(&target.topic, &from).await?;

@@ -56,12 +56,8 @@ impl Metrics {
     }
 
     pub(super) fn count(&self, dataset: &DatasetId, tally: Tally) {
-        let outcomes = [
-            ("applied", tally.applied),
-            ("stale", tally.stale),
-            ("repeat", tally.repeats),
-            ("skipped", tally.skipped),
-        ];
+        let outcomes =
+            [("applied", tally.applied), ("stale", tally.stale), ("repeat", tally.repeats), ("skipped", tally.skipped)];
         for (outcome, count) in outcomes {
             if count > 0 {
                 self.entries.get_or_create(&EntryLabels { dataset: dataset.to_string(), outcome }).inc_by(count);

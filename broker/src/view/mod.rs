@@ -23,8 +23,6 @@ mod metrics;
 mod read;
 mod store;
 
-#[cfg(test)]
-
 use std::{
     collections::HashMap,
     path::Path,

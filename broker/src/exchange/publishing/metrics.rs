@@ -13,14 +13,14 @@ use prometheus_client::{
 
 /// Dataset and fate of records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RecordLabels {
+pub(super) struct RecordLabels {
     dataset: String,
     status: &'static str,
 }
 
 /// The dataset alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DatasetLabels {
+pub(super) struct DatasetLabels {
     dataset: String,
 }
 

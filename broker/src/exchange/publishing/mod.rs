@@ -22,7 +22,10 @@ use bytes::Bytes;
 use ring::signature::Ed25519KeyPair;
 use shuqiao_proto::v1;
 
-pub use self::{metrics::Metrics, session::Session};
+pub use self::{
+    metrics::Metrics,
+    session::{Acknowledging, Session},
+};
 use self::{session::Context, sessions::Sessions};
 use super::{
     Error,

@@ -78,9 +78,17 @@ struct Judged {
 
 enum Verdict {
     /// Goes to the log.
-    New { operation: Operation, partition: u32, warnings: Vec<FieldViolation> },
+    New {
+        operation: Operation,
+        partition: u32,
+        warnings: Vec<FieldViolation>,
+    },
     /// Is in the log.
-    Repeat { operation: Operation, position: Position, warnings: Vec<FieldViolation> },
+    Repeat {
+        operation: Operation,
+        position: Position,
+        warnings: Vec<FieldViolation>,
+    },
     Rejected(Vec<FieldViolation>),
 }
 
@@ -281,17 +289,11 @@ impl Completion {
         context
             .audit
             .append(NewEntry {
-                actor: caller.source.clone(),
-                certificate_serial: caller.certificate_serial.clone(),
-                action: audit::Action::Publish,
                 dataset: Some(dataset.id.clone()),
-                grant: None,
-                purpose: String::new(),
-                target: audit::Target::None,
                 positions,
                 count: accepted,
                 digest: digest.as_slice().try_into().ok().filter(|_| accepted > 0),
-                outcome: audit::Outcome::Allowed,
+                ..NewEntry::new(&caller, audit::Action::Publish)
             })
             .await?;
 
