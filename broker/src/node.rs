@@ -1,15 +1,38 @@
-//! A node's whole life: configuration in, rooms assembled, served, drained.
+//! A node's whole life: configuration in, rooms opened, served, drained.
 
+mod readiness;
+mod rooms;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use ring::signature::KeyPair;
+use rooms::Rooms;
+use shuqiao_proto::v1::{
+    audit_service_server::AuditServiceServer, catalogue_service_server::CatalogueServiceServer,
+    node_service_server::NodeServiceServer,
+};
 use tokio::{net::TcpListener, signal::unix::SignalKind};
-use tonic::transport::Server;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
 
 use crate::{
     config::Config,
-    exchange::model::DatasetId,
+    exchange::{
+        administration::Administration,
+        model::DatasetId,
+        publishing::{self, Publisher},
+    },
+    log, pki, rpc,
     shutdown::Tasks,
     telemetry::{self, Readiness},
-    tls,
+    tls, view,
 };
+
+/// How often clients' health checks learn of a change.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a rebuild waits for the former rows to catch up with the log, so that both sides speak of the same entries.
+const REBUILD_WAIT: Duration = Duration::from_secs(600);
 
 /// Why a node does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +43,44 @@ pub enum Error {
     /// The node has no usable identity.
     #[error("the node has no usable identity")]
     Tls(#[from] tls::Error),
+    /// The receipt key or the exchange's secret cannot be used.
+    #[error("a key of the node cannot be used")]
+    Key(#[from] pki::Error),
+    /// The secret is too short for the trail's digests.
+    #[error("the exchange's secret cannot be used for the trail")]
+    AuditKey(#[from] crate::exchange::audit::TooShort),
+    /// The secret is too short for keyed hashes.
+    #[error("the exchange's secret cannot be used for keyed hashes")]
+    HashSecret(#[from] crate::exchange::catalogue::SecretTooShort),
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory {}", .path.display())]
+    DataDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log cannot be opened.
+    #[error("the log cannot be used")]
+    Log(#[from] log::Error),
+    /// This build has no Kafka home.
+    #[error("this build has no Kafka home")]
+    NoKafka,
+    /// The catalogue cannot be read, or held by this software.
+    #[error("the catalogue cannot be used")]
+    Catalogue(#[source] crate::exchange::Error),
+    /// The view cannot be opened or built.
+    #[error("the view cannot be used")]
+    View(#[source] view::Error),
+    /// The dataset is not in the catalogue.
+    #[error("no dataset {0} in the catalogue")]
+    NoDataset(DatasetId),
     /// The port cannot be opened, or signals cannot be heard.
     #[error("cannot listen on {address}")]
     Listen {
         /// Which address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -35,9 +91,12 @@ pub enum Error {
     /// The process cannot hear signals.
     #[error("cannot hear signals")]
     Signals(#[source] std::io::Error),
-    /// The view of this build has nothing to rebuild.
-    #[error("this node has no view")]
-    NoView,
+    /// The services cannot describe themselves.
+    #[error("the descriptors of the services are broken")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A thread of the node panicked while it opened.
+    #[error("opening a store panicked")]
+    Panic(#[source] tokio::task::JoinError),
 }
 
 /// What a rebuilt view holds of one dataset.
@@ -45,6 +104,8 @@ pub enum Error {
 pub struct Rebuilt {
     /// The dataset.
     pub dataset: DatasetId,
+    /// Whether the rebuilt rows equal, by digest, those that they replaced.
+    pub equal: bool,
     /// Live records.
     pub count: u64,
     /// SHA-256 as `shuqiao_proto::digest` lays it out.
@@ -54,19 +115,9 @@ pub struct Rebuilt {
 /// Serves until SIGTERM or SIGINT, then drains within the grace period.
 ///
 /// # Errors
-/// Whatever keeps the node from starting.
+/// Whatever keeps the node from starting, or ends it.
 pub async fn serve(config: Config) -> Result<(), Error> {
     telemetry::install(config.node.log_format, &config.node.log_level)?;
-    let tasks = Tasks::default();
-    let mut registry = telemetry::registry();
-    let readiness = Readiness::default();
-    readiness.expect("listening");
-    let acceptor = tls::Acceptor::open(config.tls_options(), tls::Metrics::register(&mut registry), &tasks).await?;
-    telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
-    let address = config.node.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = tls::incoming(listener, acceptor, &tasks);
-    let (_, health) = tonic_health::server::health_reporter();
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let stop = async move {
         tokio::select! {
@@ -75,19 +126,149 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             Ok(()) = tokio::signal::ctrl_c() => {}
         }
     };
-    readiness.met("listening");
-    tracing::info!(node = config.node.name, %address, "serving");
-    Server::builder().add_service(health).serve_with_incoming_shutdown(incoming, stop).await?;
-    let left = tasks.drain(config.node.grace_period).await;
-    tracing::info!(left, "stopped");
-    Ok(())
+    run(config, stop).await
 }
 
-/// Builds the view of a stopped node anew.
+/// [`serve`] without signals and log lines of its own: until `stop`, for a process that is more than a node.
 ///
 /// # Errors
-/// [`Error::NoView`].
-#[expect(clippy::unused_async, reason = "the caller waits for it: a rebuild reads the whole log")]
-pub async fn rebuild_view(_config: Config, _dataset: Option<DatasetId>) -> Result<Vec<Rebuilt>, Error> {
-    Err(Error::NoView)
+/// Whatever keeps the node from starting, or ends it.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let tasks = Tasks::default();
+    let mut registry = telemetry::registry();
+    let readiness = Readiness::default();
+    readiness.expect("listening");
+    let acceptor = tls::Acceptor::open(config.tls_options(), tls::Metrics::register(&mut registry), &tasks).await?;
+    let rooms = Rooms::open(&config, &mut registry, &tasks).await?;
+    readiness::watch(&rooms, &readiness, &tasks);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let services = services(&config, &rooms, &mut registry, &readiness, &tasks)?.add_service(health);
+    telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
+    let address = config.node.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let incoming = tls::incoming(listener, acceptor, &tasks);
+    let server = rpc::server(&config.limits)
+        .add_routes(services)
+        .serve_with_incoming_shutdown(incoming, tasks.token().cancelled_owned());
+    tokio::pin!(server);
+    tasks.spawn("health", report(reporter, readiness.clone(), tasks.token()));
+    readiness.met("listening");
+    tracing::info!(node = config.node.name, %address, home = rooms.log.home(), "serving");
+
+    let token = tasks.token();
+    let ended = tokio::select! {
+        ended = &mut server => Some(ended),
+        () = stop => None,
+        () = token.cancelled() => None,
+    };
+    readiness.unmet("listening", "draining");
+    tracing::info!("draining");
+    // Streams end by themselves when the tasks are told to stop; meanwhile the server must go on writing their last answers.
+    let grace = config.node.grace_period;
+    let (left, served) = match ended {
+        Some(ended) => (tasks.drain(grace).await, ended),
+        None => {
+            let (left, served) = tokio::join!(tasks.drain(grace), tokio::time::timeout(grace, server));
+            (left, served.unwrap_or(Ok(())))
+        }
+    };
+    rooms.log.close().await;
+    tracing::info!(left, "stopped");
+    served?;
+    rooms.catalogue.failure().map_or(Ok(()), |error| Err(Error::Catalogue(error)))
+}
+
+/// Every service of the exchange over the rooms.
+fn services(
+    config: &Config,
+    rooms: &Rooms,
+    registry: &mut prometheus_client::registry::Registry,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> Result<Routes, Error> {
+    let key = pki::receipt_key(&config.receipt_key_path())?;
+    let receipt_public_key = key.public_key().as_ref().to_vec();
+    let publisher = Arc::new(Publisher::new(
+        rooms.log.clone(),
+        rooms.catalogue.clone(),
+        rooms.view.clone(),
+        rooms.audit.clone(),
+        config.node.name.clone(),
+        key,
+        publishing::Options {
+            batches_in_flight_max: usize::try_from(config.limits.batches_in_flight_max).unwrap_or(usize::MAX),
+            batch_records_max: usize::try_from(config.limits.batch_records_max).unwrap_or(usize::MAX),
+            batch_bytes_max: config.limits.batch_bytes_max.bytes(),
+            ..publishing::Options::default()
+        },
+        rooms.clock.clone(),
+        publishing::Metrics::register(registry),
+        tasks.clone(),
+    ));
+    let node = rpc::node::NodeRpc {
+        node: config.node.name.clone(),
+        receipt_public_key,
+        start_time_ms: rooms.clock.now_ms(),
+        clock: rooms.clock.clone(),
+        log: rooms.log.clone(),
+        catalogue: rooms.catalogue.clone(),
+        view: rooms.view.clone(),
+        readiness: readiness.clone(),
+    };
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(shuqiao_proto::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let catalogue = rpc::catalogue::CatalogueRpc {
+        administration: Administration::new(rooms.catalogue.clone(), rooms.audit.clone()),
+    };
+    let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
+    let bytes = config.limits.message_bytes_max.bytes();
+    Ok(Routes::new(reflection)
+        .add_service(NodeServiceServer::new(node))
+        .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes))
+        .add_service(AuditServiceServer::new(audit).max_decoding_message_size(bytes)))
+}
+
+/// Tells clients' health checks what readiness says.
+async fn report(reporter: tonic_health::server::HealthReporter, readiness: Readiness, token: CancellationToken) {
+    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    loop {
+        let serving = readiness.is_ready();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        tokio::select! {
+            () = token.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+    }
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+}
+
+/// Builds the view of a stopped node anew, one dataset or all.
+///
+/// # Errors
+/// As for [`serve`]; [`Error::NoDataset`]; [`Error::Log`] or [`Error::View`] where another process has the store open.
+pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<Vec<Rebuilt>, Error> {
+    let tasks = Tasks::default();
+    let rooms = Rooms::open(&config, &mut telemetry::registry(), &tasks).await?;
+    let snapshot = rooms.catalogue.snapshot();
+    let ids: Vec<_> = match dataset {
+        Some(id) if snapshot.dataset(id.as_str()).is_none() => return Err(Error::NoDataset(id)),
+        Some(id) => vec![id],
+        None => snapshot.datasets().map(|dataset| dataset.id.clone()).collect(),
+    };
+    let mut rebuilt = Vec::with_capacity(ids.len());
+    for dataset in ids {
+        let topic = &snapshot.dataset(dataset.as_str()).ok_or_else(|| Error::NoDataset(dataset.clone()))?.topic;
+        let ends: Vec<_> = (0..).zip(rooms.log.bounds(topic).await?.iter().map(|bounds| bounds.next)).collect();
+        rooms.view.wait_applied(&dataset, &ends, REBUILD_WAIT).await.map_err(Error::View)?;
+        let outcome = rooms.view.rebuild(&dataset).await.map_err(Error::View)?;
+        let (view, id) = (rooms.view.clone(), dataset.clone());
+        let (count, digest) = rooms::blocking(move || view.records_digest(&id)).await?.map_err(Error::View)?;
+        rebuilt.push(Rebuilt { dataset, equal: outcome.before == outcome.after, count, digest });
+    }
+    tasks.drain(config.node.grace_period).await;
+    rooms.log.close().await;
+    Ok(rebuilt)
 }

@@ -201,9 +201,15 @@ impl View {
             Self::Rebuild { config, dataset } => {
                 let rebuilt = crate::node::rebuild_view(Config::load(&config)?, dataset).await?;
                 let rows = rebuilt.iter().map(|rebuilt| {
-                    vec![rebuilt.dataset.to_string(), rebuilt.count.to_string(), hex::encode(rebuilt.digest)]
+                    let before = if rebuilt.equal { "equal" } else { "DIFFERENT" };
+                    vec![
+                        rebuilt.dataset.to_string(),
+                        rebuilt.count.to_string(),
+                        hex::encode(rebuilt.digest),
+                        before.to_owned(),
+                    ]
                 });
-                output::print(&output::table(["dataset", "count", "digest"], rows))?;
+                output::print(&output::table(["dataset", "count", "digest", "rows before"], rows))?;
                 Ok(Exit::Success)
             }
         }

@@ -96,6 +96,11 @@ impl Config {
         self.node.data_dir.join("receipt.key.pem")
     }
 
+    /// Where the exchange's secret lies.
+    pub fn exchange_secret_path(&self) -> PathBuf {
+        self.node.exchange_secret.clone().unwrap_or_else(|| self.node.data_dir.join("exchange.secret"))
+    }
+
     /// How the embedded log is set up.
     pub fn embedded_log_options(&self) -> crate::log::embedded::Options {
         let section = &self.log.embedded;

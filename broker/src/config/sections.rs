@@ -111,6 +111,10 @@ section! {
         /// How long a stopping node finishes what is in flight before it ends. Changing it: keep it below the service unit's TimeoutStopSec. Default
         /// because a batch takes milliseconds and a proxy notices a draining node within seconds. Since 0.1.0.
         value grace_period: Duration = "20s", within "1s", "10m";
+        /// File of the exchange's secret: 64 hexadecimal digits behind keyed hashes in grants and digests in the trail, the same on every node. Made
+        /// where it is missing. Changing it: keyed hashes change, and old digests of the trail can no longer be matched. Default is
+        /// `exchange.secret` in the data directory; copy it to a second node before that one starts. Since 0.1.0.
+        value exchange_secret: Option<PathBuf>;
         /// Systems or persons with the administrator's role, whatever the catalogue says: `department/city-data-bureau/person/wang-wu`. Changing it:
         /// takes effect at the next start; all nodes of an exchange should agree. Default because nobody should be an administrator by accident; the
         /// first one must stand here, since an empty catalogue has none. Since 0.1.0.

@@ -204,6 +204,59 @@ impl Error {
         Self::InvalidField(vec![FieldViolation::new(path, rule, en, zh)])
     }
 
+    /// The stable name of what went wrong: `ErrorInfo.reason` on the wire, `denied` in the trail, a label in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidField(_) => "INVALID_FIELD",
+            Self::IdentityUnknown => "IDENTITY_UNKNOWN",
+            Self::IdentityMalformed => "IDENTITY_MALFORMED",
+            Self::RoleRequired { .. } => "ROLE_REQUIRED",
+            Self::NotOwner { .. } => "NOT_OWNER",
+            Self::GrantMissing { .. } => "GRANT_MISSING",
+            Self::GrantExpired { .. } => "GRANT_EXPIRED",
+            Self::GrantRevoked { .. } => "GRANT_REVOKED",
+            Self::DatasetNotFound { .. } => "DATASET_NOT_FOUND",
+            Self::RecordNotFound { .. } => "RECORD_NOT_FOUND",
+            Self::ResourceNotFound { .. } => "RESOURCE_NOT_FOUND",
+            Self::AlreadyExists { .. } => "ALREADY_EXISTS",
+            Self::EtagMismatch { .. } => "ETAG_MISMATCH",
+            Self::StillReferredTo { .. } => "STILL_REFERRED_TO",
+            Self::RecordTypeNotAccepted { .. } => "RECORD_TYPE_NOT_ACCEPTED",
+            Self::SourceFenced => "SOURCE_FENCED",
+            Self::SequenceWentBack { .. } => "SEQUENCE_WENT_BACK",
+            Self::SubscriptionTakenOver => "SUBSCRIPTION_TAKEN_OVER",
+            Self::PositionBeyondRetention { .. } => "POSITION_BEYOND_RETENTION",
+            Self::ViewBehind => "VIEW_BEHIND",
+            Self::BatchTooLarge { .. } => "BATCH_TOO_LARGE",
+            Self::QuotaExhausted { .. } => "QUOTA_EXHAUSTED",
+            Self::LogUnavailable(_) => "LOG_UNAVAILABLE",
+            Self::DiskFull(_) => "DISK_FULL",
+            Self::Draining => "DRAINING",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::DataLoss(_) => "DATA_LOSS",
+            Self::ClientTooSlow => "CLIENT_TOO_SLOW",
+            Self::CertificateRevoked => "CERTIFICATE_REVOKED",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// The reason, if this is a verdict on what the caller asked for; nothing where no verdict was reached or the node is at fault.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::ViewBehind
+            | Self::QuotaExhausted { .. }
+            | Self::LogUnavailable(_)
+            | Self::DiskFull(_)
+            | Self::Draining
+            | Self::OutcomeUnknown
+            | Self::DataLoss(_)
+            | Self::ClientTooSlow
+            | Self::CertificateRevoked
+            | Self::Internal(_) => None,
+            _ => Some(self.reason()),
+        }
+    }
+
     /// Our bug, with its cause for the log.
     pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Internal(Arc::new(cause))

@@ -1,8 +1,10 @@
 //! The domain: catalogue, policy, publishing, delivery, query, audit. Names neither tonic nor rdkafka nor a store.
 
+pub mod administration;
 pub mod audit;
 pub mod catalogue;
 pub mod clock;
+pub mod delivery;
 pub mod envelope;
 pub mod error;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A small certificate authority for sandboxes and small sites, and the node's receipt key.
+//! A small certificate authority for sandboxes and small sites, the node's receipt key and the exchange's secret.
 //!
 //! Promises: every file appears whole or not at all (written beside its place, synced, renamed); private keys are readable by their owner
 //! only; a revocation is in the index and in the CRL before [`Authority::revoke`] returns. Keys are ECDSA P-256 (certificates) and Ed25519
@@ -10,6 +10,7 @@
 mod authority;
 mod files;
 mod receipt;
+mod secret;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use authority::{Authority, Entry, Issued, NewAuthority, Request, Status, Subject};
 pub use receipt::receipt_key;
+pub use secret::ExchangeSecret;
 
 /// Name of the authority's certificate in its directory.
 pub const CA_CERTIFICATE: &str = "ca.pem";

@@ -3,7 +3,6 @@
 use shuqiao_proto::v1;
 
 use crate::exchange::{
-    catalogue::RowCondition,
     error::FieldViolation,
     model::{DatasetId, Operation, Position, Record},
 };
@@ -35,11 +34,6 @@ pub fn read_position(position: &v1::Position) -> Position {
     Position { partition: position.partition, offset: position.offset }
 }
 
-/// A condition that a caller names.
-pub fn row_condition(condition: v1::RowCondition) -> RowCondition {
-    RowCondition { field: condition.field, values: condition.values }
-}
-
 /// A record with what its payload has become for the caller.
 pub fn record(dataset: &DatasetId, record: Record, position: Position) -> v1::Record {
     let operation = match record.operation {
@@ -58,4 +52,12 @@ pub fn record(dataset: &DatasetId, record: Record, position: Position) -> v1::Re
         accept_time: Some(timestamp(record.accept_time_ms)),
         position: Some(self::position(position)),
     }
+}
+
+/// A timestamp as milliseconds since 1970, cut to the millisecond; nothing outside the years 1 to 9999 or with impossible nanoseconds.
+pub fn milliseconds(time: &prost_types::Timestamp) -> Option<i64> {
+    // RFC 3339's range, as the message's own documentation has it.
+    let seconds = (-62_135_596_800..=253_402_300_799).contains(&time.seconds).then_some(time.seconds)?;
+    let nanos = (0..1_000_000_000).contains(&time.nanos).then_some(time.nanos)?;
+    Some(seconds * 1_000 + i64::from(nanos / 1_000_000))
 }

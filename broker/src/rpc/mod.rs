@@ -1,8 +1,16 @@
 //! The tonic services: translate messages, call `exchange`, and build every `Status` in one place.
 
+pub mod audit;
+pub mod catalogue;
 pub mod convert;
+pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
 pub mod query;
+mod resources;
+mod server;
 pub mod status;
+mod subscribe;
+
+pub use server::server;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuqiao_proto::v1::{self, query_service_server::QueryService};
 use tonic::{Request, Response, Status};
 
-use super::{convert, peer, status};
+use super::{convert, peer, resources, status};
 use crate::exchange::query::{Compared, Page, Paging, Query, Question, Shown};
 
 /// The service, over the queries of one node.
@@ -34,7 +34,7 @@ impl QueryService for QueryRpc {
     ) -> Result<Response<v1::ListRecordsResponse>, Status> {
         let (caller, _) = peer::caller(&request)?;
         let v1::ListRecordsRequest { dataset, filter, page_size, page_token, purpose, at_least } = request.into_inner();
-        let filter: Vec<_> = filter.into_iter().map(convert::row_condition).collect();
+        let filter = resources::conditions(filter);
         let paging = Paging { size: page_size, token: page_token };
         let found = self.query.list(&caller, &question(dataset, purpose, &at_least), &filter, &paging).await;
         let (records, next_page_token) = page(found.map_err(status::of)?);

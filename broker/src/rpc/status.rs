@@ -148,3 +148,73 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{error::FieldViolation, model::Position};
+
+    /// One of each variant; the match makes the compiler ask for a new one.
+    fn every() -> Vec<Error> {
+        let dataset = || "a.b".parse().expect("an id");
+        let name = || "x".to_owned();
+        let cause = || std::sync::Arc::new(std::io::Error::other("the cause stays in the log"));
+        let all = vec![
+            Error::InvalidField(vec![FieldViolation::new("purpose", "REQUIRED", "required", "必填")]),
+            Error::IdentityUnknown,
+            Error::IdentityMalformed,
+            Error::RoleRequired { role: "administrator" },
+            Error::NotOwner { dataset: dataset() },
+            Error::GrantMissing { dataset: dataset() },
+            Error::GrantExpired { grant: name() },
+            Error::GrantRevoked { grant: name() },
+            Error::DatasetNotFound { dataset: name() },
+            Error::RecordNotFound { dataset: dataset() },
+            Error::ResourceNotFound { kind: "grant", name: name() },
+            Error::AlreadyExists { kind: "grant", name: name() },
+            Error::EtagMismatch { kind: "grant", name: name() },
+            Error::StillReferredTo { kind: "dataset", name: name(), by: name() },
+            Error::RecordTypeNotAccepted { dataset: dataset(), accepted: "a/v1".parse().expect("a name") },
+            Error::SourceFenced,
+            Error::SequenceWentBack { sequence: 1, previous: 2 },
+            Error::SubscriptionTakenOver,
+            Error::PositionBeyondRetention { position: Position { partition: 0, offset: 1 }, first: 2 },
+            Error::ViewBehind,
+            Error::BatchTooLarge { limit: 1, unit: "records" },
+            Error::QuotaExhausted { what: "queries at once", retry_after: Duration::from_secs(3) },
+            Error::LogUnavailable(cause()),
+            Error::DiskFull(cause()),
+            Error::Draining,
+            Error::OutcomeUnknown,
+            Error::DataLoss(cause()),
+            Error::ClientTooSlow,
+            Error::CertificateRevoked,
+            Error::Internal(cause()),
+        ];
+        let reasons: std::collections::BTreeSet<_> = all.iter().map(Error::reason).collect();
+        assert_eq!(reasons.len(), all.len(), "one of each");
+        all
+    }
+
+    #[test]
+    fn every_row_has_its_reason_its_request_and_the_detail_of_its_class() {
+        for error in every() {
+            let (code, reason) = row(&error);
+            assert_eq!(reason_name(reason), error.reason(), "the wire and the domain name it alike");
+            let status = of(error);
+            assert_eq!(status.code(), code);
+            let details = status.get_error_details();
+            let info = details.error_info().expect("every status has a reason");
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason_name(reason), ERROR_DOMAIN));
+            assert!(!details.request_info().expect("every status names its request").request_id.is_empty());
+            assert!(!status.message().contains("cause"), "a cause is never sent");
+            match code {
+                Code::InvalidArgument => assert!(details.bad_request().is_some(), "{reason:?}"),
+                Code::NotFound | Code::AlreadyExists => assert!(details.resource_info().is_some(), "{reason:?}"),
+                Code::Unavailable | Code::ResourceExhausted => assert!(details.retry_info().is_some(), "{reason:?}"),
+                Code::FailedPrecondition => assert!(details.precondition_failure().is_some(), "{reason:?}"),
+                _ => {}
+            }
+        }
+    }
+}

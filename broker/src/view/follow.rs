@@ -2,6 +2,7 @@
 //!
 //! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
 //! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew.
+//! When the catalogue no longer knows the dataset, its rows go.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,10 +10,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Held, Metrics, Rebuilt, Request, Target, View, apply::Applier, layout::Space};
+use super::{
+    Error, Held, Metrics, Rebuilt, Request, Target, View,
+    apply::Applier,
+    layout::{NOWHERE, Space},
+};
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
     log::{self, Bounds, Log, StoredEntry},
@@ -33,26 +38,26 @@ impl View {
         tasks.spawn("view", async move {
             let token = on.token();
             let mut changes = catalogue.changes();
-            let mut followed: HashMap<DatasetId, CancellationToken> = HashMap::new();
+            let follow = |id: &DatasetId| {
+                let (stop, catalogue, own) = (token.child_token(), catalogue.clone(), id.clone());
+                let target = move || target(&catalogue, &own);
+                (stop.clone(), view.follow_one(log.clone(), id.clone(), target, stop, &on))
+            };
+            // A dataset that was deleted while the node was down is followed too: its task finds nothing to follow and removes the rows.
+            let mut followed: HashMap<DatasetId, (CancellationToken, JoinHandle<()>)> =
+                view.ids().into_iter().map(|id| (id.clone(), follow(&id))).collect();
             loop {
                 changes.borrow_and_update();
                 let snapshot = catalogue.snapshot();
                 let ids: HashSet<_> = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
-                followed.retain(|id, stop| {
-                    let stays = ids.contains(id);
-                    if !stays {
-                        stop.cancel();
-                    }
-                    stays
-                });
+                let gone: Vec<_> = followed.extract_if(|id, _| !ids.contains(id)).collect();
+                for (_, (stop, ended)) in gone {
+                    stop.cancel();
+                    // One task writes a dataset: one of the same name may come later. A panic there was the task's own.
+                    drop(ended.await);
+                }
                 for id in ids {
-                    followed.entry(id.clone()).or_insert_with(|| {
-                        let stop = token.child_token();
-                        let catalogue = catalogue.clone();
-                        let target = move || target(&catalogue, &id);
-                        view.follow_one(log.clone(), target, stop.clone(), &on);
-                        stop
-                    });
+                    followed.entry(id).or_insert_with_key(&follow);
                 }
                 tokio::select! {
                     () = token.cancelled() => return,
@@ -66,12 +71,17 @@ impl View {
     pub(super) fn follow_one(
         self: &Arc<Self>,
         log: Arc<dyn Log>,
+        id: DatasetId,
         target: impl Fn() -> Option<Target> + Send + Sync + 'static,
         stop: CancellationToken,
         tasks: &Tasks,
-    ) {
-        let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
-        tasks.spawn("view-dataset", async move { follower.run().await });
+    ) -> JoinHandle<()> {
+        let follower = Follower { view: self.clone(), log, id, target: Box::new(target), stop };
+        tasks.spawn("view-dataset", async move { follower.run().await })
+    }
+
+    fn ids(&self) -> Vec<DatasetId> {
+        self.datasets.read().keys().cloned().collect()
     }
 }
 
@@ -94,6 +104,7 @@ fn description(target: &Target) -> Vec<u8> {
 struct Follower {
     view: Arc<View>,
     log: Arc<dyn Log>,
+    id: DatasetId,
     target: Box<dyn Fn() -> Option<Target> + Send + Sync>,
     stop: CancellationToken,
 }
@@ -104,12 +115,10 @@ impl Follower {
         let mut delay = RETRY_MIN;
         while let Some(target) = (self.target)() {
             let mut progress = false;
-            let session = self.session(&target, &sender, &mut requests, &mut progress);
-            let ended = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                ended = session => ended,
-            };
+            let ended = self.session(&target, &sender, &mut requests, &mut progress).await;
+            if self.stop.is_cancelled() {
+                break;
+            }
             let Err(error) = ended else { continue };
             if progress {
                 delay = RETRY_MIN;
@@ -117,13 +126,34 @@ impl Follower {
             self.view.options.metrics.failures.get_or_create(&Metrics::labels(&target.id)).inc();
             tracing::warn!(dataset = %target.id, %error, cause = ?std::error::Error::source(&error), "view lost its place in the log and takes it up again");
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_MAX),
+            }
+        }
+        if (self.target)().is_none() {
+            self.forget().await;
+        }
+    }
+
+    /// Removes the rows of a dataset that is no more. Readers that hold a snapshot keep what they see.
+    async fn forget(&self) {
+        let Some(held) = self.view.datasets.write().remove(&self.id) else { return };
+        let space = held.space.swap(NOWHERE, Ordering::AcqRel);
+        let (store, id) = (self.view.store.clone(), self.id.clone());
+        let removed = blocking(move || {
+            store.retire(&id, space)?;
+            store.drop_space(space)
+        });
+        match removed.await {
+            Ok(()) => tracing::info!(dataset = %self.id, "the dataset is no more; its rows are removed from the view"),
+            Err(error) => {
+                tracing::warn!(dataset = %self.id, %error, "rows of a deleted dataset stay until the view is opened again");
             }
         }
     }
 
-    /// Follows until something else must be done first: `Ok` after a rebuild.
+    /// Follows until it is told to stop or something else must be done first: `Ok` after a rebuild. What writes the store runs to its end either way, so
+    /// that nobody writes beside the next session.
     async fn session(
         &self,
         target: &Target,
@@ -148,6 +178,7 @@ impl Follower {
         loop {
             tokio::select! {
                 biased;
+                () = self.stop.cancelled() => return Ok(()),
                 request = requests.recv() => {
                     let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
                     let rebuilt = self.rebuild(target, &held, applier).await;
@@ -296,9 +327,20 @@ impl Follower {
             let limit = usize::try_from(entry.partition).ok().and_then(|partition| until.get(partition));
             limit.is_some_and(|limit| entry.offset < *limit)
         };
-        while is_behind(applier.next(), until, &end) {
-            let mut entries =
-                reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max).await?;
+        // Also entries from `until` on tell that everything before them has been read: what lay there may have been compacted away.
+        let mut reached = applier.next().to_vec();
+        while is_behind(&reached, until, &end) {
+            let mut entries = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Error::Closed),
+                entries = reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max) => entries?,
+            };
+            for entry in &entries {
+                let partition = usize::try_from(entry.partition).ok();
+                if let Some(reached) = partition.and_then(|partition| reached.get_mut(partition)) {
+                    *reached = entry.offset + 1;
+                }
+            }
             entries.retain(below);
             applier = self.apply(target, applier, entries).await?;
         }

@@ -57,9 +57,12 @@ pub const SECRET_BYTES_MIN: usize = 32;
 #[error("the secret must have at least {SECRET_BYTES_MIN} bytes")]
 pub struct SecretTooShort;
 
-/// Row conditions, compiled for one record type: numbers of indexed fields, values sorted.
+/// Number of an indexed field and the values that pass, sorted.
+type Condition = (usize, Box<[Box<str>]>);
+
+/// Row conditions, compiled for one record type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowFilter(Arc<[(usize, Box<[Box<str>]>)]>);
+pub struct RowFilter(Arc<[Condition]>);
 
 /// A condition names no indexed field of the record type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -325,6 +325,19 @@ impl Command {
         }
     }
 
+    /// The dataset that the command names; a grant or subscription that is only referred to names none.
+    pub fn dataset(&self) -> Option<&DatasetId> {
+        match self {
+            Self::CreateDataset(NewDataset { id, .. })
+            | Self::UpdateDataset(DatasetChange { id, .. })
+            | Self::DeleteDataset(DatasetRef { id, .. }) => Some(id),
+            Self::CreateGrant(NewGrant { dataset, .. }) | Self::CreateSubscription(NewSubscription { dataset, .. }) => {
+                Some(dataset)
+            }
+            _ => None,
+        }
+    }
+
     /// The name of the resource, as the wire says it: `datasets/market-supervision.enterprise`.
     pub fn resource(&self) -> String {
         match self {

@@ -74,7 +74,7 @@ impl Place {
         let mut in_flight = self.in_flight.subscribe();
         let settled = async {
             // The sender lives in `self`, so the channel cannot close.
-            let _ = in_flight.wait_for(|count| *count == 0).await;
+            drop(in_flight.wait_for(|count| *count == 0).await);
         };
         tokio::select! {
             () = self.fenced.cancelled() => Err(Error::SourceFenced),

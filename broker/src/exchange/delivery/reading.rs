@@ -1,0 +1,135 @@
+//! Reading a dataset's log for delivery: the one reader at its end, and the readers of subscribers that are behind.
+//!
+//! Repeats are passed over by the rule that every reader keeps: a sequence at or below the highest seen of its source in the partition. A reader that begins in
+//! the middle has not seen what lies before, so of each source it judges the first entries by the view, which has: the view holds a row at the entry's own position
+//! unless it passed the entry over. From the first entry that is no repeat on, the highest sequence is known and nothing is looked up any more.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use super::{Room, arrival::Arrival};
+use crate::{
+    exchange::{
+        Error,
+        catalogue::Dataset,
+        envelope,
+        model::{Position, Record, SourceId},
+    },
+    log::{Reader, StoredEntry},
+    view,
+};
+
+/// Entries of one read.
+const ENTRIES_MAX: usize = 500;
+const BYTES_MAX: usize = 1 << 20;
+/// Changes of one key that are searched for an earlier copy of an entry.
+const HISTORY_MAX: usize = 10_000;
+
+/// A reader of some partitions. Entries that were read and not yet judged wait in it, so an error loses nothing: call it again.
+pub(super) struct Reading {
+    room: Arc<Room>,
+    dataset: Arc<Dataset>,
+    reader: Box<dyn Reader>,
+    waiting: VecDeque<StoredEntry>,
+    /// Highest sequence seen, a partition and source.
+    high_water: HashMap<(u32, SourceId), u64>,
+    /// For entries that go into a tail.
+    projected: Option<Arc<AtomicUsize>>,
+}
+
+/// What the view knows of one entry.
+enum Known {
+    /// It was taken.
+    Taken,
+    /// It was passed over: a repeat, or no longer a valid record.
+    PassedOver,
+    /// Older than what the view remembers.
+    Forgotten,
+}
+
+impl Reading {
+    /// Opens a reader at these next offsets.
+    pub(super) async fn open(
+        room: Arc<Room>,
+        dataset: Arc<Dataset>,
+        from: &[(u32, u64)],
+        projected: Option<Arc<AtomicUsize>>,
+    ) -> Result<Self, Error> {
+        let reader = room.log.read(&dataset.topic, from).await?;
+        Ok(Self { room, dataset, reader, waiting: VecDeque::new(), high_water: HashMap::new(), projected })
+    }
+
+    /// The next entries, at least one. Waits at the log's end.
+    pub(super) async fn next(&mut self) -> Result<Vec<Arc<Arrival>>, Error> {
+        if self.waiting.is_empty() {
+            self.waiting = self.reader.next(ENTRIES_MAX, BYTES_MAX).await?.into();
+        }
+        let mut arrivals = Vec::with_capacity(self.waiting.len());
+        while let Some(entry) = self.waiting.front() {
+            let position = Position { partition: entry.partition, offset: entry.offset };
+            let record = match envelope::decode(entry) {
+                Ok(record) => match self.is_repeat(&record, position).await {
+                    Ok(true) => {
+                        self.room.metrics().passed_over(&self.dataset.id, "repeat");
+                        None
+                    }
+                    Ok(false) => Some(record),
+                    // What was judged already is not lost; the entry waits for the next call.
+                    Err(_) if !arrivals.is_empty() => return Ok(arrivals),
+                    Err(error) => return Err(error),
+                },
+                Err(malformed) => {
+                    let Position { partition, offset } = position;
+                    tracing::warn!(dataset = %self.dataset.id, partition, offset, %malformed, "stored entry is no record and is not delivered");
+                    self.room.metrics().passed_over(&self.dataset.id, "foreign");
+                    None
+                }
+            };
+            arrivals.push(Arc::new(Arrival::new(position, record, self.projected.clone())));
+            self.waiting.pop_front();
+        }
+        Ok(arrivals)
+    }
+
+    async fn is_repeat(&mut self, record: &Record, position: Position) -> Result<bool, Error> {
+        let number = (position.partition, record.source.clone());
+        if let Some(high) = self.high_water.get_mut(&number) {
+            let repeat = record.sequence <= *high;
+            *high = record.sequence.max(*high);
+            return Ok(repeat);
+        }
+        let until = [(position.partition, position.offset + 1)];
+        self.room.view.wait_applied(&self.dataset.id, &until, self.room.options.view_timeout).await?;
+        let (view, dataset, wanted) = (self.room.view.clone(), self.dataset.clone(), record.clone());
+        let oldest_ms = self.room.clock.now_ms().saturating_sub_unsigned(dataset.retention_ms);
+        let known = tokio::task::spawn_blocking(move || {
+            let reader = view.reader(&dataset.id)?;
+            known(&reader, &wanted, position, oldest_ms)
+        });
+        match known.await.map_err(Error::internal)?? {
+            // The highest before it is unknown still: higher than this one, or the same.
+            Known::PassedOver => Ok(true),
+            // Forgotten ones may be repeats of what nobody remembers: delivered, and the sink compares versions.
+            Known::Taken | Known::Forgotten => {
+                self.high_water.insert(number, record.sequence);
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn known(reader: &view::Reader, wanted: &Record, position: Position, oldest_ms: i64) -> Result<Known, view::Error> {
+    for (step, item) in reader.history(&wanted.key, Some(position.offset + 1))?.take(HISTORY_MAX).enumerate() {
+        let item = item?;
+        if step == 0 && item.position.offset == position.offset {
+            return Ok(Known::Taken);
+        }
+        if item.record.source == wanted.source && item.record.sequence == wanted.sequence {
+            return Ok(Known::PassedOver);
+        }
+    }
+    // Within retention the view keeps a row for everything that it took.
+    Ok(if wanted.accept_time_ms >= oldest_ms { Known::PassedOver } else { Known::Forgotten })
+}

@@ -1,0 +1,312 @@
+//! A city with a subscriber, over a log that counts its readers and can hold or fail what goes to one topic.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use super::super::{Batch, Delivery, Event, Open, Options, Stream};
+use crate::{
+    exchange::{
+        Error,
+        catalogue::{
+            Command, FieldGrant, RowCondition, Start, Treatment,
+            command::{GrantChange, GrantRef, NewGrant, NewSubscription, SubscriptionChange},
+            fixtures::{new_grant, new_subscription, system},
+        },
+        clock::Clock,
+        fixtures::{City, DATASET, OWNER},
+        identity::Identity,
+        model::{Operation, Position},
+        publishing::NewRecord,
+    },
+    log::{self, Bounds, Entry, Health, Log, Pending, Reader, Topic, TopicSpec, embedded::Embedded},
+};
+
+pub(crate) const SUBSCRIPTION: &str = "taxation.sample";
+pub(crate) const GRANT: &str = "shows-sample";
+
+/// An embedded log, watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) log: Embedded,
+    readers: Mutex<HashMap<Topic, usize>>,
+    /// Submissions to the audit trail fail.
+    pub(crate) audit_fails: AtomicBool,
+    /// Submissions to the audit trail wait while it is true.
+    pub(crate) audit_waits: watch::Sender<bool>,
+}
+
+#[async_trait::async_trait]
+impl Log for Watched {
+    fn home(&self) -> &'static str {
+        self.log.home()
+    }
+
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), log::Error> {
+        self.log.ensure_topic(spec).await
+    }
+
+    async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, log::Error> {
+        if *topic == Topic::audit("test") {
+            if self.audit_fails.load(Ordering::SeqCst) {
+                return Err(log::Error::Unavailable(Arc::new(std::io::Error::other("as the test wants it"))));
+            }
+            self.audit_waits.subscribe().wait_for(|waits| !waits).await.expect("the sender is here");
+        }
+        self.log.submit(topic, entries).await
+    }
+
+    async fn read(&self, topic: &Topic, from: &[(u32, u64)]) -> Result<Box<dyn Reader>, log::Error> {
+        *self.readers.lock().entry(topic.clone()).or_default() += 1;
+        self.log.read(topic, from).await
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Vec<Bounds>, log::Error> {
+        self.log.bounds(topic).await
+    }
+
+    async fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<Vec<u64>, log::Error> {
+        self.log.offsets_at(topic, time_ms).await
+    }
+
+    fn health(&self) -> Health {
+        self.log.health()
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
+
+/// The city, with delivery.
+pub(crate) struct House {
+    pub(crate) city: City,
+    pub(crate) log: Arc<Watched>,
+    pub(crate) delivery: Arc<Delivery>,
+}
+
+pub(crate) fn options() -> Options {
+    Options {
+        check_interval: Duration::from_millis(20),
+        cursor_delay: Duration::from_millis(20),
+        ..Options::new("test")
+    }
+}
+
+pub(crate) fn topic() -> Topic {
+    Topic::dataset("test", &DATASET.parse().unwrap())
+}
+
+pub(crate) fn taxation() -> Arc<Identity> {
+    Arc::new(system("taxation"))
+}
+
+impl House {
+    pub(crate) async fn open(directory: &Path) -> Self {
+        Self::with(directory, options()).await
+    }
+
+    pub(crate) async fn with(directory: &Path, options: Options) -> Self {
+        let clock = Clock::manual(1_000_000);
+        let embedded =
+            log::embedded::Options { free_bytes_min: 0, ..log::embedded::Options::at(directory.join("log")) };
+        let log = Arc::new(Watched {
+            log: Embedded::open(embedded, clock.clone(), log::Metrics::default()).expect("the log opens"),
+            readers: Mutex::default(),
+            audit_fails: AtomicBool::new(false),
+            audit_waits: watch::Sender::new(false),
+        });
+        let city = City::on(log.clone(), directory, clock).await;
+        let delivery = Delivery::open(
+            city.log.clone(),
+            city.catalogue.clone(),
+            city.audit.clone(),
+            city.view.clone(),
+            options,
+            city.clock.clone(),
+            &city.tasks,
+        );
+        let delivery = delivery.await.expect("delivery opens");
+        Self { city, log, delivery }
+    }
+
+    /// With a grant of everything to taxation, and its subscription from the beginning.
+    pub(crate) async fn granted(directory: &Path) -> Self {
+        let house = Self::open(directory).await;
+        house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+        house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
+        house
+    }
+
+    pub(crate) async fn grant(&self, grant: NewGrant) {
+        self.city.command(&system(OWNER), Command::CreateGrant(grant)).await;
+    }
+
+    pub(crate) async fn subscription(&self, subscription: NewSubscription) {
+        self.city.command(&taxation(), Command::CreateSubscription(subscription)).await;
+    }
+
+    pub(crate) async fn revoke(&self) {
+        let expected = self.city.catalogue.snapshot().grant(GRANT).unwrap().version;
+        let id = GRANT.parse().unwrap();
+        self.city.command(&system(OWNER), Command::RevokeGrant(GrantRef { id, expected })).await;
+    }
+
+    /// Leaves of the grant only these fields.
+    pub(crate) async fn narrow(&self, fields: &[&str]) {
+        let old = self.city.catalogue.snapshot().grant(GRANT).unwrap().clone();
+        let change = GrantChange {
+            id: old.id.clone(),
+            expected: old.version,
+            fields: clear(fields),
+            rows: old.rows.clone(),
+            purpose: old.purpose.clone(),
+            legal_basis: old.legal_basis.clone(),
+            start_ms: old.start_ms,
+            end_ms: old.end_ms,
+        };
+        self.city.command(&system(OWNER), Command::UpdateGrant(change)).await;
+    }
+
+    pub(crate) async fn seek(&self, seek: Start) {
+        let old = self.city.catalogue.snapshot().subscription(SUBSCRIPTION).unwrap().clone();
+        let change = SubscriptionChange {
+            id: old.id.clone(),
+            expected: old.version,
+            filter: old.filter.clone(),
+            purpose: old.purpose.clone(),
+            seek: Some(seek),
+        };
+        self.city.command(&taxation(), Command::UpdateSubscription(change)).await;
+    }
+
+    pub(crate) async fn publish(&self, records: Vec<NewRecord>) {
+        let mut session = self.city.session().await;
+        for records in records.chunks(1_000) {
+            self.city.publish(&mut session, records.to_vec()).await;
+        }
+    }
+
+    pub(crate) async fn try_stream(&self, id: &str, credit: u32, held: Vec<Position>) -> Result<Stream, Error> {
+        self.delivery.subscribe(&taxation(), Open { subscription: id.into(), held, credit }).await
+    }
+
+    pub(crate) async fn stream(&self, credit: u32) -> Stream {
+        self.try_stream(SUBSCRIPTION, credit, Vec::new()).await.expect("the stream opens")
+    }
+
+    /// The durable cursor of the subscription.
+    pub(crate) fn cursor(&self) -> Vec<u64> {
+        let snapshot = self.city.catalogue.snapshot();
+        let subscription = snapshot.subscription(SUBSCRIPTION).expect("it is there");
+        self.delivery.cursor(subscription).expect("readable").iter().map(|position| position.offset).collect()
+    }
+
+    /// How many readers were opened on the dataset so far.
+    pub(crate) fn readers(&self) -> usize {
+        self.log.readers.lock().get(&topic()).copied().unwrap_or(0)
+    }
+
+    /// The entries of the trail with an action, as JSON.
+    pub(crate) async fn trail(&self, action: &str) -> Vec<serde_json::Value> {
+        let page =
+            self.city.audit.list(&crate::exchange::audit::Query::default()).await.expect("the trail is readable");
+        let entries = page.lines.iter().map(|line| serde_json::from_slice(&line.canonical).expect("an entry"));
+        entries.filter(|entry: &serde_json::Value| entry["action"] == action).collect()
+    }
+
+    pub(crate) async fn close(self) {
+        self.city.close().await;
+    }
+}
+
+pub(crate) fn clear(fields: &[&str]) -> Vec<FieldGrant> {
+    fields.iter().map(|path| FieldGrant { path: (*path).into(), treatment: Treatment::Clear }).collect()
+}
+
+pub(crate) fn region(value: &str) -> RowCondition {
+    RowCondition { field: "region".into(), values: vec![value.into()] }
+}
+
+/// The next batch, passing over moves of the cursor.
+pub(crate) async fn batch(stream: &mut Stream) -> Batch {
+    let next = async {
+        loop {
+            if let Event::Batch(batch) = stream.next().await.expect("the stream goes on") {
+                return batch;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), next).await.expect("a batch comes")
+}
+
+/// At least so many records.
+pub(crate) async fn records(stream: &mut Stream, count: usize) -> Vec<super::super::Delivered> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.extend(batch(stream).await.records);
+    }
+    records
+}
+
+/// No batch comes for a while.
+pub(crate) async fn nothing(stream: &mut Stream) {
+    let next = async {
+        loop {
+            if let Event::Batch(batch) = stream.next().await.expect("the stream goes on") {
+                return batch;
+            }
+        }
+    };
+    if let Ok(batch) = tokio::time::timeout(Duration::from_millis(200), next).await {
+        panic!("{} records came", batch.records.len());
+    }
+}
+
+/// How the stream ends.
+pub(crate) async fn end(stream: &mut Stream) -> Error {
+    let next = async {
+        loop {
+            match stream.next().await {
+                Ok(Event::Batch(batch)) => panic!("{} records came", batch.records.len()),
+                Ok(Event::CursorMoved(_)) => {}
+                Err(error) => return error,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), next).await.expect("the stream ends")
+}
+
+/// Sequence and operation of each, in order of sequence.
+pub(crate) fn told(records: &[super::super::Delivered]) -> Vec<(u64, Operation)> {
+    let mut told: Vec<_> =
+        records.iter().map(|one| (one.record().expect("a record").sequence, one.operation)).collect();
+    told.sort_unstable_by_key(|(sequence, _)| *sequence);
+    told
+}
+
+pub(crate) fn sequences(records: &[super::super::Delivered]) -> Vec<u64> {
+    told(records).into_iter().map(|(sequence, _)| sequence).collect()
+}
+
+pub(crate) fn places(records: &[super::super::Delivered]) -> Vec<Position> {
+    records.iter().map(|one| one.position).collect()
+}
+
+/// The value of the first metric whose line begins so; 0 where nothing was counted yet.
+pub(crate) fn measured(registry: &Registry, begins: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let line = text.lines().find(|line| line.starts_with(begins));
+    line.and_then(|line| line.rsplit(' ').next()).map_or(0, |value| value.parse().unwrap())
+}

@@ -1,0 +1,277 @@
+//! How records flow: credit, the tail, those behind it, repeats, the trail.
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::registry::Registry;
+use ring::digest::{SHA256, digest};
+
+use super::{
+    super::{Metrics, Options},
+    fixture::*,
+};
+use crate::{
+    exchange::{
+        Error,
+        catalogue::{
+            Start,
+            command::NewSubscription,
+            fixtures::{new_grant, new_subscription, system},
+        },
+        envelope::Encoder,
+        fixtures::{DATASET, OWNER, delete, upsert},
+        model::{Operation, partition_of},
+        publishing::NewRecord,
+    },
+    log::{Entry, Log},
+};
+
+fn many(from: u64, to: u64) -> Vec<NewRecord> {
+    (from..=to).map(|n| upsert(n, &format!("k{n}"), "320600")).collect()
+}
+
+#[tokio::test]
+async fn credits_bound_what_is_in_flight() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { unacknowledged_records_max: 25, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
+    house.publish(many(1, 60)).await;
+
+    let mut stream = house.stream(0).await;
+    nothing(&mut stream).await;
+    let handle = stream.handle();
+    handle.credit(10);
+    let first = records(&mut stream, 10).await;
+    assert_eq!(first.len(), 10);
+    nothing(&mut stream).await;
+    // An acknowledgement is no credit.
+    handle.acknowledge(places(&first[..5]));
+    nothing(&mut stream).await;
+    handle.credit(5);
+    assert_eq!(records(&mut stream, 5).await.len(), 5);
+    nothing(&mut stream).await;
+    // Ten are unacknowledged; credit beyond the node's own bound waits for acknowledgements.
+    handle.credit(1_000);
+    let more = records(&mut stream, 15).await;
+    assert_eq!(more.len(), 15);
+    nothing(&mut stream).await;
+    handle.acknowledge(places(&more[..7]));
+    assert_eq!(records(&mut stream, 7).await.len(), 7);
+    nothing(&mut stream).await;
+    drop(stream);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn unacknowledged_bytes_hold_the_next_batch_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { unacknowledged_bytes_max: 1_000, batch_records_max: 2, batch_bytes_max: 800, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
+    house.publish(many(1, 20)).await;
+    let mut stream = house.stream(100).await;
+    let mut seen = 0;
+    while seen < 20 {
+        let batch = batch(&mut stream).await.records;
+        assert!(batch.len() <= 2);
+        seen += batch.len();
+        if seen == 4 {
+            // Each counts with some 330 bytes: three are below the bound, the fourth reaches it.
+            nothing(&mut stream).await;
+        }
+        if seen >= 4 {
+            stream.handle().acknowledge(places(&batch));
+        }
+    }
+    drop(stream);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn one_reader_serves_many() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    for number in 0..12 {
+        let now = Start::Now(Vec::new());
+        let id = format!("taxation.live-{number}");
+        house.subscription(NewSubscription { start: now, ..new_subscription(&id, DATASET) }).await;
+    }
+    let before = house.readers();
+    let mut streams = Vec::new();
+    for number in 0..12 {
+        let id = format!("subscriptions/taxation.live-{number}");
+        streams.push(house.try_stream(&id, 1_000, Vec::new()).await.unwrap());
+    }
+    house.publish(many(1, 300)).await;
+    for stream in &mut streams {
+        assert_eq!(sequences(&records(stream, 300).await), (1..=300).collect::<Vec<_>>());
+    }
+    assert_eq!(house.readers() - before, 1);
+    drop(streams);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_does_not_slow_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let options = Options { tail_bytes_max: 20_000, metrics, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    for id in ["taxation.slow", "taxation.fast"] {
+        house.subscription(new_subscription(id, DATASET)).await;
+    }
+    let mut slow = house.try_stream("taxation.slow", 5_000, Vec::new()).await.unwrap();
+    let mut fast = house.try_stream("taxation.fast", 5_000, Vec::new()).await.unwrap();
+    house.publish(many(1, 10)).await;
+    assert_eq!(records(&mut slow, 10).await.len(), 10);
+
+    // Nobody polls the slow one while the fast one takes everything, in memory that holds some sixty records.
+    let mut taken = records(&mut fast, 10).await;
+    for round in 0..20 {
+        house.publish(many(11 + round * 100, 110 + round * 100)).await;
+        taken.extend(records(&mut fast, 100).await);
+    }
+    assert_eq!(sequences(&taken), (1..=2_010).collect::<Vec<_>>());
+
+    let late = records(&mut slow, 2_000).await;
+    assert_eq!(sequences(&late), (11..=2_010).collect::<Vec<_>>());
+    for partition in 0..2 {
+        let own: Vec<_> = places(&late).into_iter().filter(|place| place.partition == partition).collect();
+        assert!(own.is_sorted(), "the order of a partition is that of the log");
+    }
+    // Having caught up it reads at the tail again.
+    house.publish(many(2_011, 2_020)).await;
+    assert_eq!(sequences(&records(&mut slow, 10).await), (2_011..=2_020).collect::<Vec<_>>());
+    assert!(measured(&registry, "shuqiao_delivery_catch_up_reads_total{") > 0);
+    let tail_bytes = measured(&registry, "shuqiao_delivery_tail_bytes{");
+    assert!((1..=20_000).contains(&tail_bytes), "{tail_bytes}");
+    assert_eq!(measured(&registry, "shuqiao_delivery_streams "), 2);
+    drop((slow, fast));
+    assert_eq!(measured(&registry, "shuqiao_delivery_streams "), 0);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn deletes_are_delivered_as_deletes() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let mut stream = house.stream(100).await;
+    house.publish(vec![upsert(1, "a", "320600"), delete(2, "a"), upsert(3, "a", "320600")]).await;
+    let records = records(&mut stream, 3).await;
+    assert_eq!(told(&records), [(1, Operation::Upsert), (2, Operation::Delete), (3, Operation::Upsert)]);
+    assert!(records.iter().all(|one| one.payload.is_empty() == (one.operation == Operation::Delete)));
+    drop(stream);
+    house.close().await;
+}
+
+/// The owner's records as entries, as a second node without knowledge of the first would append them.
+fn entries(sequences: &[u64]) -> Vec<Entry> {
+    let encoder = Encoder::new(&system(OWNER).source, &"sample/v1".parse().unwrap());
+    let entry = |sequence: &u64| {
+        let record = upsert(*sequence, &format!("k{sequence}"), "320600");
+        let partition = partition_of(record.key.as_bytes(), 2);
+        let key = record.key.into_bytes().into();
+        encoder.encode(partition, key, Operation::Upsert, *sequence, *sequence, record.payload, 1_000_000)
+    };
+    sequences.iter().map(entry).collect()
+}
+
+#[tokio::test]
+async fn repeats_in_the_log_are_delivered_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let start = Start::Now(Vec::new());
+    house.subscription(NewSubscription { start, ..new_subscription("taxation.live", DATASET) }).await;
+    let mut live = house.try_stream("taxation.live", 1_000, Vec::new()).await.unwrap();
+    let append = async |sequences: &[u64]| {
+        house.log.submit(&topic(), entries(sequences)).await.unwrap().await;
+    };
+    let first: Vec<u64> = (1..=20).collect();
+    append(&first).await;
+    let middle: Vec<_> = house.log.bounds(&topic()).await.unwrap().iter().map(|bounds| bounds.next).collect();
+    append(&first).await;
+    append(&(15..=30).collect::<Vec<_>>()).await;
+
+    // At the tail, from the beginning, and from the middle of the repeats: each once.
+    let all: Vec<u64> = (1..=30).collect();
+    assert_eq!(sequences(&records(&mut live, 30).await), all);
+    nothing(&mut live).await;
+    let mut stream = house.stream(1_000).await;
+    assert_eq!(sequences(&records(&mut stream, 30).await), all);
+    nothing(&mut stream).await;
+    drop((live, stream));
+
+    let start = Start::Positions((0..).zip(middle).collect());
+    let subscription = new_subscription("taxation.middle", DATASET);
+    house.subscription(NewSubscription { start, ..subscription }).await;
+    let mut stream = house.try_stream("taxation.middle", 1_000, Vec::new()).await.unwrap();
+    assert_eq!(sequences(&records(&mut stream, 10).await), (21..=30).collect::<Vec<_>>());
+    nothing(&mut stream).await;
+    drop(stream);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_foreign_entry_stops_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let mut stream = house.stream(100).await;
+    let mut foreign = entries(&[1, 2, 3]);
+    foreign[1].headers.clear();
+    house.log.submit(&topic(), foreign).await.unwrap().await;
+    let records = records(&mut stream, 2).await;
+    assert_eq!(sequences(&records), [1, 3]);
+    stream.handle().acknowledge(places(&records));
+    // The cursor passes it.
+    let end: Vec<_> = house.log.bounds(&topic()).await.unwrap().iter().map(|bounds| bounds.next).collect();
+    stream.close().await;
+    assert_eq!(house.cursor(), end);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_before_it_is_on_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    house.publish(many(1, 5)).await;
+    let mut stream = house.stream(100).await;
+    house.log.audit_waits.send_replace(true);
+    nothing(&mut stream).await;
+    assert_eq!(house.trail("deliver").await.len(), 0);
+    house.log.audit_waits.send_replace(false);
+    let delivered = batch(&mut stream).await.records;
+
+    let trail = house.trail("deliver").await;
+    let entry = &trail[0];
+    assert_eq!(entry["target"]["resource"], "subscriptions/taxation.sample");
+    assert_eq!((&entry["grant"]["id"], &entry["count"]), (&GRANT.into(), &delivered.len().into()));
+    let places = places(&delivered);
+    for positions in entry["positions"].as_array().unwrap() {
+        let own = places.iter().filter(|place| positions[0] == place.partition).map(|place| place.offset);
+        assert_eq!((positions[1].as_u64(), positions[2].as_u64()), (own.clone().min(), own.max()));
+    }
+    // What an auditor computes from the records that the subscriber shows.
+    let leaves: Vec<u8> = delivered
+        .iter()
+        .flat_map(|one| super::super::arrival::leaf(one.record().unwrap(), one.position, one.operation, &one.payload))
+        .collect();
+    assert_eq!(entry["digest"], hex::encode(digest(&SHA256, &leaves)));
+    assert_eq!(house.trail("subscribe").await.len(), 1);
+
+    // A trail that takes nothing ends the stream, and the records come with the next one.
+    house.log.audit_fails.store(true, Ordering::SeqCst);
+    house.log.submit(&topic(), entries(&[6, 7])).await.unwrap().await;
+    assert!(matches!(end(&mut stream).await, Error::LogUnavailable(_)));
+    assert!(matches!(house.try_stream(SUBSCRIPTION, 10, Vec::new()).await, Err(Error::LogUnavailable(_))));
+    house.log.audit_fails.store(false, Ordering::SeqCst);
+    stream.handle().acknowledge(places);
+    drop(stream);
+    let mut stream = house.stream(100).await;
+    assert_eq!(sequences(&records(&mut stream, 2).await), [6, 7]);
+    drop(stream);
+    house.close().await;
+}

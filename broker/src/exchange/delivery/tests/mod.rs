@@ -1,0 +1,6 @@
+//! Delivery over a real embedded log, catalogue, view and trail.
+
+pub(crate) mod fixture;
+mod flow;
+mod grants;
+mod places;

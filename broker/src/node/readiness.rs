@@ -1,0 +1,85 @@
+//! Whether a node is fit to serve, watched all the time it runs.
+
+use std::{sync::Arc, time::Duration};
+
+use super::rooms::Rooms;
+use crate::{
+    exchange::{catalogue::Catalogue, model::DatasetId},
+    log::{Health, Log},
+    shutdown::Tasks,
+    telemetry::Readiness,
+    view::View,
+};
+
+/// How often the log and the catalogue are asked: cheap questions to this process's own memory.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long one wait for the view lasts before the reason is told anew.
+const VIEW_WAIT: Duration = Duration::from_secs(5);
+
+const LOG: &str = "log";
+const CATALOGUE: &str = "catalogue";
+const VIEW: &str = "view";
+
+/// Watches the rooms until the tasks are told to stop. A node whose view has not yet read what the log held at start is not ready: queries would answer from the
+/// past.
+pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
+    for condition in [LOG, CATALOGUE, VIEW] {
+        readiness.expect(condition);
+    }
+    let (log, catalogue) = (rooms.log.clone(), rooms.catalogue.clone());
+    let (reporting, token, all) = (readiness.clone(), tasks.token(), tasks.clone());
+    tasks.spawn("readiness", async move {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            match log.health() {
+                Health::Good => reporting.met(LOG),
+                Health::Bad(reason) => reporting.unmet(LOG, reason),
+            }
+            match catalogue.failure() {
+                None => reporting.met(CATALOGUE),
+                Some(error) => {
+                    reporting.unmet(CATALOGUE, error.to_string());
+                    tracing::error!(%error, "the catalogue cannot be followed: the node ends");
+                    all.token().cancel();
+                }
+            }
+        }
+    });
+
+    let (log, catalogue, view) = (rooms.log.clone(), rooms.catalogue.clone(), rooms.view.clone());
+    let (readiness, token) = (readiness.clone(), tasks.token());
+    tasks.spawn("readiness of the view", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = catch_up(log, catalogue, view, readiness) => {}
+        }
+    });
+}
+
+/// Waits until the view has applied what each dataset's log held when it was asked.
+async fn catch_up(log: Arc<dyn Log>, catalogue: Arc<Catalogue>, view: Arc<View>, readiness: Readiness) {
+    let snapshot = catalogue.snapshot();
+    let total = snapshot.datasets().count();
+    for (done, dataset) in snapshot.datasets().enumerate() {
+        while let Err(reason) = caught_up(&*log, &view, &dataset.id, &dataset.topic).await {
+            readiness.unmet(VIEW, format!("{reason}; {done} of {total} datasets have caught up"));
+        }
+    }
+    readiness.met(VIEW);
+}
+
+async fn caught_up(log: &dyn Log, view: &View, dataset: &DatasetId, topic: &crate::log::Topic) -> Result<(), String> {
+    let bounds = match log.bounds(topic).await {
+        Ok(bounds) => bounds,
+        Err(error) => {
+            tokio::time::sleep(INTERVAL).await;
+            return Err(error.to_string());
+        }
+    };
+    let ends: Vec<_> = (0..).zip(bounds.iter().map(|bounds| bounds.next)).collect();
+    view.wait_applied(dataset, &ends, VIEW_WAIT).await.map_err(|error| error.to_string())
+}

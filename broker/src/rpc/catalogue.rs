@@ -1,0 +1,270 @@
+//! CatalogueService: resources as messages over [`Administration`].
+
+use std::{str::FromStr, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
+use tonic::{Request, Response, Status};
+
+use super::{peer, resources, status};
+use crate::exchange::{
+    Error,
+    administration::Administration,
+    catalogue::{
+        Command, Resource,
+        command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
+    },
+    identity::Identity,
+    model::MalformedId,
+};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct CatalogueRpc {
+    /// What it translates for.
+    pub administration: Administration,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl CatalogueRpc {
+    /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`.
+    async fn change<M, T>(
+        &self,
+        request: Request<M>,
+        read: impl FnOnce(M) -> Result<Command, Error>,
+        show: impl FnOnce(Resource) -> Option<T>,
+    ) -> Answer<T> {
+        let (caller, _) = peer::caller(&request)?;
+        let command = read(request.into_inner()).map_err(status::of)?;
+        let outcome = self.administration.execute(&caller, command).await.map_err(status::of)?;
+        // The state machine answers with the kind of resource that the command names.
+        let shown = outcome.resource.and_then(show);
+        shown.map(Response::new).ok_or_else(|| status::of(Error::internal(WrongKind)))
+    }
+
+    /// Carries out a deletion.
+    async fn delete<M>(&self, request: Request<M>, read: impl FnOnce(M) -> Result<Command, Error>) -> Answer<()> {
+        let (caller, _) = peer::caller(&request)?;
+        let command = read(request.into_inner()).map_err(status::of)?;
+        self.administration.execute(&caller, command).await.map_err(status::of)?;
+        Ok(Response::new(()))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the command answered with another kind of resource")]
+struct WrongKind;
+
+/// Looks into the catalogue as the caller.
+fn look<M, T>(request: Request<M>, look: impl FnOnce(&Identity, M) -> Result<T, Error>) -> Answer<T> {
+    let (caller, _) = peer::caller(&request)?;
+    look(&caller, request.into_inner()).map(Response::new).map_err(status::of)
+}
+
+/// The id in a name; a name of another form is no resource's.
+fn id<'n>(collection: &str, kind: &'static str, name: &'n str) -> Result<&'n str, Error> {
+    let id = name.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/'));
+    id.ok_or_else(|| Error::ResourceNotFound { kind, name: name.to_owned() })
+}
+
+/// The id and the version that a deletion names.
+fn deleted<T: FromStr<Err = MalformedId>>(collection: &str, name: &str, etag: &str) -> Result<(T, u64), Error> {
+    let mut fields = resources::Fields::default();
+    let read = fields.name("name", collection, name).zip(fields.etag(etag));
+    fields.finish(read)
+}
+
+/// A page token is the name after which the page begins, so whoever makes one up learns nothing that a list does not show.
+fn after(token: &str) -> Result<String, Error> {
+    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| {
+        Error::invalid("page_token", "MALFORMED", "is no page token of this list", "不是本列表的翻页标记")
+    })
+}
+
+fn token(next: Option<String>) -> String {
+    next.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default()
+}
+
+fn size(page_size: u32) -> usize {
+    usize::try_from(page_size).unwrap_or(usize::MAX)
+}
+
+/// Shows one kind of resource.
+macro_rules! show {
+    ($kind:ident, $convert:expr) => {
+        |resource| match resource {
+            Resource::$kind(one) => Some($convert(&one)),
+            _ => None,
+        }
+    };
+}
+
+fn subscription(one: &Arc<crate::exchange::catalogue::Subscription>) -> v1::Subscription {
+    resources::subscription(one, Vec::new())
+}
+
+#[tonic::async_trait]
+impl CatalogueService for CatalogueRpc {
+    async fn create_department(&self, request: Request<v1::CreateDepartmentRequest>) -> Answer<v1::Department> {
+        let read = |message: v1::CreateDepartmentRequest| {
+            resources::new_department(resources::required("department", message.department)?)
+                .map(Command::CreateDepartment)
+        };
+        self.change(request, read, show!(Department, resources::department)).await
+    }
+
+    async fn get_department(&self, request: Request<v1::GetDepartmentRequest>) -> Answer<v1::Department> {
+        look(request, |caller, message| {
+            let alias = id("departments", "department", &message.name)?;
+            Ok(resources::department(&*self.administration.department(caller, alias)?))
+        })
+    }
+
+    async fn list_departments(
+        &self,
+        request: Request<v1::ListDepartmentsRequest>,
+    ) -> Answer<v1::ListDepartmentsResponse> {
+        look(request, |caller, message| {
+            let page =
+                self.administration.departments(caller, &after(&message.page_token)?, size(message.page_size))?;
+            let departments = page.items.iter().map(|one| resources::department(one)).collect();
+            Ok(v1::ListDepartmentsResponse { departments, next_page_token: token(page.next) })
+        })
+    }
+
+    async fn update_department(&self, request: Request<v1::UpdateDepartmentRequest>) -> Answer<v1::Department> {
+        let read = |message: v1::UpdateDepartmentRequest| {
+            resources::department_change(resources::required("department", message.department)?)
+                .map(Command::UpdateDepartment)
+        };
+        self.change(request, read, show!(Department, resources::department)).await
+    }
+
+    async fn delete_department(&self, request: Request<v1::DeleteDepartmentRequest>) -> Answer<()> {
+        let read = |message: v1::DeleteDepartmentRequest| {
+            let (alias, expected) = deleted("departments", &message.name, &message.etag)?;
+            Ok(Command::DeleteDepartment(DepartmentRef { alias, expected }))
+        };
+        self.delete(request, read).await
+    }
+
+    async fn create_dataset(&self, request: Request<v1::CreateDatasetRequest>) -> Answer<v1::Dataset> {
+        let read = |message: v1::CreateDatasetRequest| {
+            resources::new_dataset(resources::required("dataset", message.dataset)?).map(Command::CreateDataset)
+        };
+        self.change(request, read, show!(Dataset, resources::dataset)).await
+    }
+
+    async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<v1::Dataset> {
+        look(request, |caller, message| {
+            let id = id("datasets", "dataset", &message.name)?;
+            Ok(resources::dataset(&*self.administration.dataset(caller, id)?))
+        })
+    }
+
+    async fn list_datasets(&self, request: Request<v1::ListDatasetsRequest>) -> Answer<v1::ListDatasetsResponse> {
+        look(request, |caller, message| {
+            let page = self.administration.datasets(caller, &after(&message.page_token)?, size(message.page_size))?;
+            let datasets = page.items.iter().map(|one| resources::dataset(one)).collect();
+            Ok(v1::ListDatasetsResponse { datasets, next_page_token: token(page.next) })
+        })
+    }
+
+    async fn update_dataset(&self, request: Request<v1::UpdateDatasetRequest>) -> Answer<v1::Dataset> {
+        let read = |message: v1::UpdateDatasetRequest| {
+            resources::dataset_change(resources::required("dataset", message.dataset)?).map(Command::UpdateDataset)
+        };
+        self.change(request, read, show!(Dataset, resources::dataset)).await
+    }
+
+    async fn delete_dataset(&self, request: Request<v1::DeleteDatasetRequest>) -> Answer<()> {
+        let read = |message: v1::DeleteDatasetRequest| {
+            let (id, expected) = deleted("datasets", &message.name, &message.etag)?;
+            Ok(Command::DeleteDataset(DatasetRef { id, expected }))
+        };
+        self.delete(request, read).await
+    }
+
+    async fn create_grant(&self, request: Request<v1::CreateGrantRequest>) -> Answer<v1::Grant> {
+        let read = |message: v1::CreateGrantRequest| {
+            resources::new_grant(resources::required("grant", message.grant)?).map(Command::CreateGrant)
+        };
+        self.change(request, read, show!(Grant, resources::grant)).await
+    }
+
+    async fn get_grant(&self, request: Request<v1::GetGrantRequest>) -> Answer<v1::Grant> {
+        look(request, |caller, message| {
+            let id = id("grants", "grant", &message.name)?;
+            Ok(resources::grant(&*self.administration.grant(caller, id)?))
+        })
+    }
+
+    async fn list_grants(&self, request: Request<v1::ListGrantsRequest>) -> Answer<v1::ListGrantsResponse> {
+        look(request, |caller, message| {
+            let after = after(&message.page_token)?;
+            let page = self.administration.grants(caller, &message.dataset, &after, size(message.page_size))?;
+            let grants = page.items.iter().map(|one| resources::grant(one)).collect();
+            Ok(v1::ListGrantsResponse { grants, next_page_token: token(page.next) })
+        })
+    }
+
+    async fn update_grant(&self, request: Request<v1::UpdateGrantRequest>) -> Answer<v1::Grant> {
+        let read = |message: v1::UpdateGrantRequest| {
+            resources::grant_change(resources::required("grant", message.grant)?).map(Command::UpdateGrant)
+        };
+        self.change(request, read, show!(Grant, resources::grant)).await
+    }
+
+    async fn delete_grant(&self, request: Request<v1::DeleteGrantRequest>) -> Answer<()> {
+        let read = |message: v1::DeleteGrantRequest| {
+            let (id, expected) = deleted("grants", &message.name, &message.etag)?;
+            Ok(Command::RevokeGrant(GrantRef { id, expected }))
+        };
+        self.delete(request, read).await
+    }
+
+    async fn create_subscription(&self, request: Request<v1::CreateSubscriptionRequest>) -> Answer<v1::Subscription> {
+        let read = |message: v1::CreateSubscriptionRequest| {
+            resources::new_subscription(resources::required("subscription", message.subscription)?)
+                .map(Command::CreateSubscription)
+        };
+        self.change(request, read, show!(Subscription, subscription)).await
+    }
+
+    async fn get_subscription(&self, request: Request<v1::GetSubscriptionRequest>) -> Answer<v1::Subscription> {
+        look(request, |caller, message| {
+            let id = id("subscriptions", "subscription", &message.name)?;
+            Ok(subscription(&self.administration.subscription(caller, id)?))
+        })
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<v1::ListSubscriptionsRequest>,
+    ) -> Answer<v1::ListSubscriptionsResponse> {
+        look(request, |caller, message| {
+            let after = after(&message.page_token)?;
+            let page = self.administration.subscriptions(caller, &after, size(message.page_size))?;
+            let subscriptions = page.items.iter().map(subscription).collect();
+            Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token: token(page.next) })
+        })
+    }
+
+    async fn update_subscription(&self, request: Request<v1::UpdateSubscriptionRequest>) -> Answer<v1::Subscription> {
+        let read = |message: v1::UpdateSubscriptionRequest| {
+            let subscription = resources::required("subscription", message.subscription)?;
+            resources::subscription_change(subscription, message.seek).map(Command::UpdateSubscription)
+        };
+        self.change(request, read, show!(Subscription, subscription)).await
+    }
+
+    async fn delete_subscription(&self, request: Request<v1::DeleteSubscriptionRequest>) -> Answer<()> {
+        let read = |message: v1::DeleteSubscriptionRequest| {
+            let (id, expected) = deleted("subscriptions", &message.name, &message.etag)?;
+            Ok(Command::DeleteSubscription(SubscriptionRef { id, expected }))
+        };
+        self.delete(request, read).await
+    }
+}
