@@ -9,7 +9,8 @@ use ring::signature::KeyPair;
 use rooms::Rooms;
 use shuqiao_proto::v1::{
     audit_service_server::AuditServiceServer, catalogue_service_server::CatalogueServiceServer,
-    node_service_server::NodeServiceServer,
+    exchange_service_server::ExchangeServiceServer, node_service_server::NodeServiceServer,
+    query_service_server::QueryServiceServer,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +21,10 @@ use crate::{
     config::Config,
     exchange::{
         administration::Administration,
+        delivery::{self, Delivery},
         model::DatasetId,
         publishing::{self, Publisher},
+        query::{self, Query},
     },
     log, pki, rpc,
     shutdown::Tasks,
@@ -52,6 +55,9 @@ pub enum Error {
     /// The secret is too short for keyed hashes.
     #[error("the exchange's secret cannot be used for keyed hashes")]
     HashSecret(#[from] crate::exchange::catalogue::SecretTooShort),
+    /// The secret is too short for page tokens.
+    #[error("the exchange's secret cannot be used for page tokens")]
+    PageKey(#[from] query::SecretTooShort),
     /// The data directory cannot be made.
     #[error("cannot make the data directory {}", .path.display())]
     DataDirectory {
@@ -70,6 +76,9 @@ pub enum Error {
     /// The catalogue cannot be read, or held by this software.
     #[error("the catalogue cannot be used")]
     Catalogue(#[source] crate::exchange::Error),
+    /// The cursors of subscriptions cannot be read.
+    #[error("the cursors cannot be used")]
+    Cursors(#[source] crate::exchange::Error),
     /// The view cannot be opened or built.
     #[error("the view cannot be used")]
     View(#[source] view::Error),
@@ -142,7 +151,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     let rooms = Rooms::open(&config, &mut registry, &tasks).await?;
     readiness::watch(&rooms, &readiness, &tasks);
     let (reporter, health) = tonic_health::server::health_reporter();
-    let services = services(&config, &rooms, &mut registry, &readiness, &tasks)?.add_service(health);
+    let services = services(&config, &rooms, &mut registry, &readiness, &tasks).await?.add_service(health);
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
@@ -179,7 +188,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
 }
 
 /// Every service of the exchange over the rooms.
-fn services(
+async fn services(
     config: &Config,
     rooms: &Rooms,
     registry: &mut prometheus_client::registry::Registry,
@@ -205,6 +214,20 @@ fn services(
         publishing::Metrics::register(registry),
         tasks.clone(),
     ));
+    let delivery = Delivery::open(
+        rooms.log.clone(),
+        rooms.catalogue.clone(),
+        rooms.audit.clone(),
+        rooms.view.clone(),
+        delivery::Options {
+            metrics: delivery::Metrics::register(registry),
+            ..delivery::Options::new(config.log.topic_prefix.clone())
+        },
+        rooms.clock.clone(),
+        tasks,
+    )
+    .await
+    .map_err(Error::Cursors)?;
     let node = rpc::node::NodeRpc {
         node: config.node.name.clone(),
         receipt_public_key,
@@ -221,12 +244,31 @@ fn services(
         .build_v1()?;
     let catalogue = rpc::catalogue::CatalogueRpc {
         administration: Administration::new(rooms.catalogue.clone(), rooms.audit.clone()),
+        delivery: delivery.clone(),
     };
+    let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, tasks: tasks.clone() };
     let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
+    let query = rpc::query::QueryRpc {
+        query: Arc::new(Query::new(
+            rooms.catalogue.clone(),
+            rooms.audit.clone(),
+            rooms.view.clone(),
+            query::Options {
+                at_once_max: config.limits.queries_at_once_max,
+                metrics: query::Metrics::register(registry),
+                ..query::Options::new(query::PageKey::new(&rooms.secret.derive("shuqiao page token v1"))?)
+            },
+            rooms.clock.clone(),
+        )),
+    };
     let bytes = config.limits.message_bytes_max.bytes();
     Ok(Routes::new(reflection)
         .add_service(NodeServiceServer::new(node))
+        .add_service(
+            ExchangeServiceServer::new(exchange).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
+        )
         .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes))
+        .add_service(QueryServiceServer::new(query).max_decoding_message_size(bytes).max_encoding_message_size(bytes))
         .add_service(AuditServiceServer::new(audit).max_decoding_message_size(bytes)))
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Rooms {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) audit: Arc<Audit>,
     pub(super) view: Arc<View>,
+    pub(super) secret: ExchangeSecret,
     pub(super) clock: Clock,
 }
 
@@ -65,7 +66,7 @@ impl Rooms {
         let path = config.view_path();
         let view = blocking(move || View::open(&path, view_options)).await?.map_err(Error::View)?;
         view.follow(log.clone(), catalogue.clone(), tasks);
-        Ok(Self { log, catalogue, audit, view, clock })
+        Ok(Self { log, catalogue, audit, view, secret, clock })
     }
 }
 

@@ -6,14 +6,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
 use tonic::{Request, Response, Status};
 
-use super::{peer, resources, status};
+use super::{convert, peer, resources, status};
 use crate::exchange::{
     Error,
     administration::Administration,
     catalogue::{
-        Command, Resource,
+        Command, Resource, Subscription,
         command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
     },
+    delivery::Delivery,
     identity::Identity,
     model::MalformedId,
 };
@@ -23,6 +24,8 @@ use crate::exchange::{
 pub struct CatalogueRpc {
     /// What it translates for.
     pub administration: Administration,
+    /// Knows the subscriptions' cursors.
+    pub delivery: Arc<Delivery>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -33,14 +36,20 @@ impl CatalogueRpc {
         &self,
         request: Request<M>,
         read: impl FnOnce(M) -> Result<Command, Error>,
-        show: impl FnOnce(Resource) -> Option<T>,
+        show: impl FnOnce(Resource) -> Option<Result<T, Error>>,
     ) -> Answer<T> {
         let (caller, _) = peer::caller(&request)?;
         let command = read(request.into_inner()).map_err(status::of)?;
         let outcome = self.administration.execute(&caller, command).await.map_err(status::of)?;
         // The state machine answers with the kind of resource that the command names.
-        let shown = outcome.resource.and_then(show);
-        shown.map(Response::new).ok_or_else(|| status::of(Error::internal(WrongKind)))
+        let shown = outcome.resource.and_then(show).unwrap_or_else(|| Err(Error::internal(WrongKind)));
+        shown.map(Response::new).map_err(status::of)
+    }
+
+    /// A subscription with its durable cursor.
+    fn subscription(&self, one: &Subscription) -> Result<v1::Subscription, Error> {
+        let cursor = self.delivery.cursor(one)?.into_iter().map(convert::position).collect();
+        Ok(resources::subscription(one, cursor))
     }
 
     /// Carries out a deletion.
@@ -95,14 +104,10 @@ fn size(page_size: u32) -> usize {
 macro_rules! show {
     ($kind:ident, $convert:expr) => {
         |resource| match resource {
-            Resource::$kind(one) => Some($convert(&one)),
+            Resource::$kind(one) => Some($convert(&*one)),
             _ => None,
         }
     };
-}
-
-fn subscription(one: &Arc<crate::exchange::catalogue::Subscription>) -> v1::Subscription {
-    resources::subscription(one, Vec::new())
 }
 
 #[tonic::async_trait]
@@ -112,7 +117,7 @@ impl CatalogueService for CatalogueRpc {
             resources::new_department(resources::required("department", message.department)?)
                 .map(Command::CreateDepartment)
         };
-        self.change(request, read, show!(Department, resources::department)).await
+        self.change(request, read, show!(Department, |one: &_| Ok(resources::department(one)))).await
     }
 
     async fn get_department(&self, request: Request<v1::GetDepartmentRequest>) -> Answer<v1::Department> {
@@ -139,7 +144,7 @@ impl CatalogueService for CatalogueRpc {
             resources::department_change(resources::required("department", message.department)?)
                 .map(Command::UpdateDepartment)
         };
-        self.change(request, read, show!(Department, resources::department)).await
+        self.change(request, read, show!(Department, |one: &_| Ok(resources::department(one)))).await
     }
 
     async fn delete_department(&self, request: Request<v1::DeleteDepartmentRequest>) -> Answer<()> {
@@ -154,7 +159,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::CreateDatasetRequest| {
             resources::new_dataset(resources::required("dataset", message.dataset)?).map(Command::CreateDataset)
         };
-        self.change(request, read, show!(Dataset, resources::dataset)).await
+        self.change(request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
     }
 
     async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<v1::Dataset> {
@@ -176,7 +181,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::UpdateDatasetRequest| {
             resources::dataset_change(resources::required("dataset", message.dataset)?).map(Command::UpdateDataset)
         };
-        self.change(request, read, show!(Dataset, resources::dataset)).await
+        self.change(request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
     }
 
     async fn delete_dataset(&self, request: Request<v1::DeleteDatasetRequest>) -> Answer<()> {
@@ -191,7 +196,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::CreateGrantRequest| {
             resources::new_grant(resources::required("grant", message.grant)?).map(Command::CreateGrant)
         };
-        self.change(request, read, show!(Grant, resources::grant)).await
+        self.change(request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
     }
 
     async fn get_grant(&self, request: Request<v1::GetGrantRequest>) -> Answer<v1::Grant> {
@@ -214,7 +219,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::UpdateGrantRequest| {
             resources::grant_change(resources::required("grant", message.grant)?).map(Command::UpdateGrant)
         };
-        self.change(request, read, show!(Grant, resources::grant)).await
+        self.change(request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
     }
 
     async fn delete_grant(&self, request: Request<v1::DeleteGrantRequest>) -> Answer<()> {
@@ -230,13 +235,13 @@ impl CatalogueService for CatalogueRpc {
             resources::new_subscription(resources::required("subscription", message.subscription)?)
                 .map(Command::CreateSubscription)
         };
-        self.change(request, read, show!(Subscription, subscription)).await
+        self.change(request, read, show!(Subscription, |one| self.subscription(one))).await
     }
 
     async fn get_subscription(&self, request: Request<v1::GetSubscriptionRequest>) -> Answer<v1::Subscription> {
         look(request, |caller, message| {
             let id = id("subscriptions", "subscription", &message.name)?;
-            Ok(subscription(&self.administration.subscription(caller, id)?))
+            self.subscription(&*self.administration.subscription(caller, id)?)
         })
     }
 
@@ -247,7 +252,7 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let after = after(&message.page_token)?;
             let page = self.administration.subscriptions(caller, &after, size(message.page_size))?;
-            let subscriptions = page.items.iter().map(subscription).collect();
+            let subscriptions = page.items.iter().map(|one| self.subscription(one)).collect::<Result<_, _>>()?;
             Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token: token(page.next) })
         })
     }
@@ -257,7 +262,7 @@ impl CatalogueService for CatalogueRpc {
             let subscription = resources::required("subscription", message.subscription)?;
             resources::subscription_change(subscription, message.seek).map(Command::UpdateSubscription)
         };
-        self.change(request, read, show!(Subscription, subscription)).await
+        self.change(request, read, show!(Subscription, |one| self.subscription(one))).await
     }
 
     async fn delete_subscription(&self, request: Request<v1::DeleteSubscriptionRequest>) -> Answer<()> {

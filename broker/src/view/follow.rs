@@ -38,26 +38,32 @@ impl View {
         tasks.spawn("view", async move {
             let token = on.token();
             let mut changes = catalogue.changes();
-            let follow = |id: &DatasetId| {
-                let (stop, catalogue, own) = (token.child_token(), catalogue.clone(), id.clone());
-                let target = move || target(&catalogue, &own);
-                (stop.clone(), view.follow_one(log.clone(), id.clone(), target, stop, &on))
-            };
-            // A dataset that was deleted while the node was down is followed too: its task finds nothing to follow and removes the rows.
-            let mut followed: HashMap<DatasetId, (CancellationToken, JoinHandle<()>)> =
-                view.ids().into_iter().map(|id| (id.clone(), follow(&id))).collect();
+            let mut followed: HashMap<DatasetId, (CancellationToken, JoinHandle<()>)> = HashMap::new();
             loop {
                 changes.borrow_and_update();
                 let snapshot = catalogue.snapshot();
                 let ids: HashSet<_> = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
-                let gone: Vec<_> = followed.extract_if(|id, _| !ids.contains(id)).collect();
-                for (_, (stop, ended)) in gone {
-                    stop.cancel();
-                    // One task writes a dataset: one of the same name may come later. A panic there was the task's own.
-                    drop(ended.await);
+                let gone: Vec<_> = view.datasets.read().keys().filter(|id| !ids.contains(*id)).cloned().collect();
+                for id in gone {
+                    // Its task ends first: a dataset of that name that is registered again begins with rows of its own.
+                    if let Some((stop, task)) = followed.remove(&id) {
+                        stop.cancel();
+                        drop(task.await);
+                    }
+                    if let Err(error) = view.forget(&id).await {
+                        tracing::warn!(dataset = %id, %error, "rows of a deleted dataset stay until the next start");
+                    }
                 }
+                // A task that found its dataset gone has ended by itself; the dataset may be back.
+                followed.retain(|_, (_, task)| !task.is_finished());
                 for id in ids {
-                    followed.entry(id).or_insert_with_key(&follow);
+                    followed.entry(id.clone()).or_insert_with(|| {
+                        let stop = token.child_token();
+                        let catalogue = catalogue.clone();
+                        let target = move || target(&catalogue, &id);
+                        let task = view.follow_one(log.clone(), target, stop.clone(), &on);
+                        (stop, task)
+                    });
                 }
                 tokio::select! {
                     () = token.cancelled() => return,
@@ -67,21 +73,27 @@ impl View {
         });
     }
 
+    /// Removes the rows of a dataset that is gone. Readers that hold a snapshot keep what they see.
+    async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
+        let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
+        let (store, id, space) = (self.store.clone(), id.clone(), held.space.swap(NOWHERE, Ordering::AcqRel));
+        blocking(move || {
+            store.retire(&id, space)?;
+            store.drop_space(space)
+        })
+        .await
+    }
+
     /// Follows one dataset until it is told to stop or `target` no longer knows it.
     pub(super) fn follow_one(
         self: &Arc<Self>,
         log: Arc<dyn Log>,
-        id: DatasetId,
         target: impl Fn() -> Option<Target> + Send + Sync + 'static,
         stop: CancellationToken,
         tasks: &Tasks,
     ) -> JoinHandle<()> {
-        let follower = Follower { view: self.clone(), log, id, target: Box::new(target), stop };
+        let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
         tasks.spawn("view-dataset", async move { follower.run().await })
-    }
-
-    fn ids(&self) -> Vec<DatasetId> {
-        self.datasets.read().keys().cloned().collect()
     }
 }
 
@@ -104,7 +116,6 @@ fn description(target: &Target) -> Vec<u8> {
 struct Follower {
     view: Arc<View>,
     log: Arc<dyn Log>,
-    id: DatasetId,
     target: Box<dyn Fn() -> Option<Target> + Send + Sync>,
     stop: CancellationToken,
 }
@@ -128,26 +139,6 @@ impl Follower {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_MAX),
-            }
-        }
-        if (self.target)().is_none() {
-            self.forget().await;
-        }
-    }
-
-    /// Removes the rows of a dataset that is no more. Readers that hold a snapshot keep what they see.
-    async fn forget(&self) {
-        let Some(held) = self.view.datasets.write().remove(&self.id) else { return };
-        let space = held.space.swap(NOWHERE, Ordering::AcqRel);
-        let (store, id) = (self.view.store.clone(), self.id.clone());
-        let removed = blocking(move || {
-            store.retire(&id, space)?;
-            store.drop_space(space)
-        });
-        match removed.await {
-            Ok(()) => tracing::info!(dataset = %self.id, "the dataset is no more; its rows are removed from the view"),
-            Err(error) => {
-                tracing::warn!(dataset = %self.id, %error, "rows of a deleted dataset stay until the view is opened again");
             }
         }
     }

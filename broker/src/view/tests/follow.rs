@@ -53,8 +53,7 @@ impl Rig {
         let view = View::open(&directory.join("view"), options).unwrap();
         let (tasks, known) = (Tasks::default(), Arc::new(Mutex::new(Some(target))));
         let asked = known.clone();
-        let id = known.lock().as_ref().unwrap().id.clone();
-        view.follow_one(log.clone(), id, move || asked.lock().clone(), tasks.token(), &tasks);
+        view.follow_one(log.clone(), move || asked.lock().clone(), tasks.token(), &tasks);
         Self { log, view, clock, tasks, known, next_sequence: 1 }
     }
 
