@@ -93,6 +93,8 @@ pub struct Report {
     pub total: Counts,
     /// Open dead letters by the rule that they break, most first.
     pub reasons: Vec<(String, u64)>,
+    /// Records published with something repaired or left out, by rule, most first.
+    pub warnings: Vec<(String, u64)>,
 }
 
 /// Runs one adapter until it ends. `token` tells it to stop; dropping the future is a crash, and loses nothing either.
@@ -110,7 +112,12 @@ pub async fn run(
     let runner = Runner { config, options, state: &state, token: &token };
     let outcome = runner.roles(adapter).await;
     let total = state.counts().await?;
-    let report = Report { run: total.since(&before), total, reasons: state.dead_letter_reasons().await? };
+    let report = Report {
+        run: total.since(&before),
+        total,
+        reasons: state.dead_letter_reasons().await?,
+        warnings: state.warnings().await?,
+    };
     state.close().await;
     outcome.map(|()| report)
 }
