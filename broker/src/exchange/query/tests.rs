@@ -147,13 +147,7 @@ fn word<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
         Error::InvalidField(violations) => {
             violations.iter().map(|one| format!("{} {}", one.path, one.rule)).collect::<Vec<_>>().join(", ")
         }
-        Error::RecordNotFound { .. } => "RECORD_NOT_FOUND".into(),
-        Error::ViewBehind => "VIEW_BEHIND".into(),
-        Error::QuotaExhausted { .. } => "QUOTA_EXHAUSTED".into(),
-        other => match Verdict::of(&other) {
-            Verdict::Denial(reason) => reason.into(),
-            _ => format!("{other:?}"),
-        },
+        other => other.reason().into(),
     }
 }
 

@@ -95,13 +95,7 @@ impl Verdict {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::RecordNotFound { .. } => Self::Answer,
-            Error::InvalidField(_) => Self::Denial("INVALID_FIELD"),
-            Error::IdentityUnknown => Self::Denial("IDENTITY_UNKNOWN"),
-            Error::DatasetNotFound { .. } => Self::Denial("DATASET_NOT_FOUND"),
-            Error::GrantMissing { .. } => Self::Denial("GRANT_MISSING"),
-            Error::GrantExpired { .. } => Self::Denial("GRANT_EXPIRED"),
-            Error::GrantRevoked { .. } => Self::Denial("GRANT_REVOKED"),
-            _ => Self::None,
+            error => error.refusal().map_or(Self::None, Self::Denial),
         }
     }
 
