@@ -70,9 +70,6 @@ pub enum Error {
     /// The log cannot be opened.
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
-    /// This build has no Kafka home.
-    #[error("this build has no Kafka home")]
-    NoKafka,
     /// The catalogue cannot be read, or held by this software.
     #[error("the catalogue cannot be used")]
     Catalogue(#[source] crate::exchange::Error),

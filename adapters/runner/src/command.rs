@@ -277,7 +277,7 @@ async fn run(file: &File, once: bool) -> Result<Exit, Failure> {
     };
     let signals = async {
         let name = either(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, grace_ms = config.run.shutdown_grace.as_millis() as u64, "draining");
+        tracing::info!(signal = name, grace = ?config.run.shutdown_grace, "draining");
         token.cancel();
         either(&mut terminate, &mut interrupt).await
     };

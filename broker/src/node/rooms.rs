@@ -84,7 +84,11 @@ async fn open_log(config: &Config, clock: Clock, registry: &mut Registry) -> Res
             let opened = blocking(move || log::embedded::Embedded::open(options, clock, metrics)).await??;
             Ok(Arc::new(opened))
         }
-        LogHome::Kafka => Err(Error::NoKafka),
+        LogHome::Kafka => {
+            let options = config.kafka_log_options();
+            let opened = blocking(move || log::kafka::Kafka::open(options, metrics)).await??;
+            Ok(Arc::new(opened))
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Found {
 pub(crate) struct Extent {
     rows: i64,
     newest: Option<String>,
+    /// Over key and moment of each: one row gone and another come is a difference.
+    checksum: Option<String>,
 }
 
 /// What a column is.
@@ -134,7 +136,7 @@ impl Client {
             .bind(self.overlap_us)
             .fetch_one(&self.pool)
             .await;
-        row.and_then(|row| Ok(Extent { rows: row.try_get(0)?, newest: text(&row, 1)? }))
+        row.and_then(|row| Ok(Extent { rows: row.try_get(0)?, newest: text(&row, 1)?, checksum: text(&row, 2)? }))
             .map_err(|cause| classify("asking for changes", cause))
     }
 }
@@ -254,7 +256,11 @@ impl Statements {
             newest: format!(
                 "SELECT (SELECT CAST(MAX({updated}) AS CHAR) FROM {table} WHERE {updated} <= {future}), CAST({future} AS CHAR)"
             ),
-            extent: format!("SELECT COUNT(*), CAST(MAX({updated}) AS CHAR) FROM {table} WHERE {since}"),
+            extent: format!(
+                "SELECT COUNT(*), CAST(MAX({updated}) AS CHAR), \
+                 CAST(BIT_XOR(CRC32(CONCAT_WS('|', CAST({updated} AS CHAR), CONVERT({key} USING utf8mb4)))) AS CHAR) \
+                 FROM {table} WHERE {since}"
+            ),
         }
     }
 }

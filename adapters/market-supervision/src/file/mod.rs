@@ -229,11 +229,14 @@ fn rows(pass: &mut Pass) -> Result<Vec<Row>, AdapterError> {
     Ok(rows)
 }
 
+/// The cursor comes back with what its step came to.
+type Done = (Box<Cursor>, Result<Step, AdapterError>);
+
 /// The source.
 pub(crate) struct FileSource {
     /// With us while no work is under way.
     cursor: Option<Box<Cursor>>,
-    work: Option<JoinHandle<(Box<Cursor>, Result<Step, AdapterError>)>>,
+    work: Option<JoinHandle<Done>>,
     once: bool,
     poll: Duration,
     look_at: Instant,

@@ -191,7 +191,7 @@ impl Runner<'_> {
         if self.options.once && backoff.failures() >= self.config.run.once_attempts {
             return Err(Error::GaveUp { attempts: backoff.failures(), cause: Box::new(failure) });
         }
-        tracing::warn!(verb, error = %chain(&failure), wait_ms = wait.as_millis() as u64, "trying again");
+        tracing::warn!(verb, error = %chain(&failure), ?wait, "trying again");
         Ok(tokio::select! {
             () = tokio::time::sleep(wait) => true,
             () = self.token.cancelled() => false,
