@@ -10,6 +10,7 @@ use rooms::Rooms;
 use shuqiao_proto::v1::{
     audit_service_server::AuditServiceServer, catalogue_service_server::CatalogueServiceServer,
     exchange_service_server::ExchangeServiceServer, node_service_server::NodeServiceServer,
+    query_service_server::QueryServiceServer,
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use crate::{
         delivery::{self, Delivery},
         model::DatasetId,
         publishing::{self, Publisher},
+        query::{self, Query},
     },
     log, pki, rpc,
     shutdown::Tasks,
@@ -53,6 +55,9 @@ pub enum Error {
     /// The secret is too short for keyed hashes.
     #[error("the exchange's secret cannot be used for keyed hashes")]
     HashSecret(#[from] crate::exchange::catalogue::SecretTooShort),
+    /// The secret is too short for page tokens.
+    #[error("the exchange's secret cannot be used for page tokens")]
+    PageKey(#[from] query::SecretTooShort),
     /// The data directory cannot be made.
     #[error("cannot make the data directory {}", .path.display())]
     DataDirectory {
@@ -65,9 +70,6 @@ pub enum Error {
     /// The log cannot be opened.
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
-    /// This build has no Kafka home.
-    #[error("this build has no Kafka home")]
-    NoKafka,
     /// The catalogue cannot be read, or held by this software.
     #[error("the catalogue cannot be used")]
     Catalogue(#[source] crate::exchange::Error),
@@ -243,6 +245,19 @@ async fn services(
     };
     let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, tasks: tasks.clone() };
     let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
+    let query = rpc::query::QueryRpc {
+        query: Arc::new(Query::new(
+            rooms.catalogue.clone(),
+            rooms.audit.clone(),
+            rooms.view.clone(),
+            query::Options {
+                at_once_max: config.limits.queries_at_once_max,
+                metrics: query::Metrics::register(registry),
+                ..query::Options::new(query::PageKey::new(&rooms.secret.derive("shuqiao page token v1"))?)
+            },
+            rooms.clock.clone(),
+        )),
+    };
     let bytes = config.limits.message_bytes_max.bytes();
     Ok(Routes::new(reflection)
         .add_service(NodeServiceServer::new(node))
@@ -250,6 +265,7 @@ async fn services(
             ExchangeServiceServer::new(exchange).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
         )
         .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes))
+        .add_service(QueryServiceServer::new(query).max_decoding_message_size(bytes).max_encoding_message_size(bytes))
         .add_service(AuditServiceServer::new(audit).max_decoding_message_size(bytes)))
 }
 

@@ -1,5 +1,7 @@
 //! A valid record costs no allocation, once the scratch room has grown and the expression engine has its caches.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use shuqiao_schemas::engine::{CodeTables, FieldRule, HashAlgorithm, HashKeys, RecordType, Scratch, Treatment};
 
 const RECORDS: [&[u8]; 2] =

@@ -7,6 +7,12 @@
 //!
 //! `SHUQIAO_DIFFERENTIAL_CASES` sets the number of records (100,000 without it), `SHUQIAO_DIFFERENTIAL_SEED` the seed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail by panicking, and the generated numbers are small"
+)]
+
 mod common;
 
 use rand::prelude::*;

@@ -1,5 +1,7 @@
 //! What a grant shows: each treatment, the nearest rule, equal views, and that nothing unnamed ever gets out.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod common;
 
 use Treatment::{Clear, KeyedHash, Masked};

@@ -1,5 +1,7 @@
 //! What a schema may not be: each refusal with its place, and all of them at once.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod common;
 
 use common::{compile, schema};
@@ -165,7 +167,8 @@ fn a_schema_that_refers_to_itself_is_refused() {
 #[test]
 fn the_root_says_what_a_record_is() {
     let members = r#""id":{"type":"string","maxLength":9},"n":{"type":["string","null"],"maxLength":9},"l":{"type":"array","maxItems":2,"items":{"type":"integer"}},
-        "o":{"type":"object","additionalProperties":false,"required":["x"],"properties":{"x":{"type":"string","maxLength":3}}},"i":{"type":"integer"}"#;
+        "o":{"type":"object","additionalProperties":false,"required":["x"],"properties":{"x":{"type":"string","maxLength":3}}},"i":{"type":"integer"},
+        "m":{"type":"array","maxItems":2,"items":{"type":"object","additionalProperties":false,"properties":{"x":{"type":"integer"},"y":{"type":"array","maxItems":1,"items":{"type":"integer"}}}}}"#;
     for (declarations, told) in [
         (r#""title":"no key""#, " MISSING_KEYWORD"),
         (r#""x-key":[]"#, "/x-key OUT_OF_BOUNDS"),
@@ -190,6 +193,40 @@ fn the_root_says_what_a_record_is() {
         (
             r#""x-key":["/id"],"x-rules":[{"rule":"not-before","later":"/id","earlier":"/id"}]"#,
             "/x-rules/0/later WRONG_FIELD",
+        ),
+        (r#""x-key":["/id"],"x-indexed":["/l/*"]"#, "/x-indexed INSIDE_ARRAY"),
+        (r#""x-key":["/id"],"x-rules":[{"rule":"requires","if":"/l/0","then":["/id"]}]"#, "/x-rules/0/if INSIDE_ARRAY"),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"requires","if":"/l/*","then":["/m/*/x"]}]"#,
+            "/x-rules/0/then INSIDE_ARRAY",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"requires","if":"/m/*/y/*","then":["/id"]}]"#,
+            "/x-rules/0/if INSIDE_ARRAY",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"not-above","lesser":"/i","greater":"/id"}]"#,
+            "/x-rules/0/greater WRONG_FIELD",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"not-above","lesser":"/i","greater":"/i","where-equal":[["/id"]]}]"#,
+            "/x-rules/0/where-equal/0 EXPECTED",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"part-of","part":"/id","whole":"/id","from":0,"to":2}]"#,
+            "/x-rules/0/from OUT_OF_BOUNDS",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"part-of","part":"/id","whole":"/id","from":3,"to":2}]"#,
+            "/x-rules/0 EMPTY_RANGE",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"identifier-of","value":"/id","kind-field":"/n"}]"#,
+            "/x-rules/0/kind-field WRONG_FIELD",
+        ),
+        (
+            r#""x-key":["/id"],"x-rules":[{"rule":"allowed-when","if":{"path":"/id","in":["1"]},"then":{"path":"/n","in":[]}}]"#,
+            "/x-rules/0/then/in EXPECTED",
         ),
         (r#""x-key":["/id"],"x-rules":[{"rule":"one-of-present","paths":["/id"]}]"#, "/x-rules/0/paths OUT_OF_BOUNDS"),
         (r#""x-key":["/id"],"$schema":"http://json-schema.org/draft-07/schema#""#, "/$schema EXPECTED"),

@@ -1,1 +1,73 @@
 //! Market supervision 市场监管: reads its registry and publishes enterprise/v1.
+//!
+//! The registry is a CSV file that is exported now and then, or a table of MySQL or MariaDB. Either is only read.
+//!
+//! Promises: every row becomes a record under its unified social credit code, says what is known already, or is set aside with its bytes and every
+//! reason, in English and Chinese; reading goes on where it was after any crash; reading the same again publishes nothing.
+//! Refuses: replacing a character that it cannot decode, repairing a letter into a digit, and filling in what is not written.
+
+mod code;
+mod config;
+mod database;
+mod file;
+mod mapping;
+
+use shuqiao_adapter_sdk::{
+    Adapter, AdapterError, CheckReport, Context, Descriptor, MappingError, Roles, SourceRecord, async_trait,
+};
+
+pub use config::{Columns, Config, DatabaseConfig, Deleted, FileConfig};
+
+/// The adapter.
+#[derive(Clone, Copy, Debug)]
+pub struct MarketSupervision;
+
+#[async_trait]
+impl Adapter for MarketSupervision {
+    type Config = Config;
+
+    fn descriptor() -> Descriptor {
+        Descriptor {
+            name: "market-supervision",
+            title_en: "Market supervision: publishes enterprises from a registry's CSV file or MySQL table",
+            title_zh: "市场监管：发布市场主体登记数据（CSV 导出文件，或 MySQL/MariaDB 数据表）",
+            source: true,
+            sink: false,
+            record_types: &[mapping::RECORD_TYPE],
+            example: include_str!("../config.example.toml"),
+        }
+    }
+
+    fn mistakes(config: &Config) -> Vec<String> {
+        config.mistakes()
+    }
+
+    async fn check(config: &Config) -> CheckReport {
+        let mut report = CheckReport::default();
+        if let Some(file) = &config.file {
+            file::check(file, &config.columns, &mut report);
+        }
+        if let Some(database) = &config.database {
+            database::check(database, &config.columns, &mut report).await;
+        }
+        report
+    }
+
+    async fn open(config: Config, context: Context) -> Result<Roles, AdapterError> {
+        match (config.file, config.database) {
+            (Some(file), _) => Ok(Roles::source(file::FileSource::open(file, config.columns, &context)?)),
+            (None, Some(database)) => {
+                Ok(Roles::source(database::TableSource::open(database, config.columns, &context).await?))
+            }
+            (None, None) => Err(AdapterError::configuration("file, database: give one of them")),
+        }
+    }
+
+    async fn remap(config: &Config, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+        match (&config.file, &config.database) {
+            (Some(file), _) => file::remap(file, &config.columns, raw),
+            (None, Some(database)) => database::Mapper::new(database.clone(), config.columns.clone()).remap(raw),
+            (None, None) => Err(AdapterError::configuration("file, database: give one of them")),
+        }
+    }
+}

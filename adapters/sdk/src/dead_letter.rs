@@ -4,7 +4,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AdapterError, Context, ErasedAdapter, Outcome,
+    AdapterError, Context, ErasedAdapter, ErrorClass, Outcome,
     config::Config,
     state,
     state::{DeadLetter, Direction, LetterState, Replay, State, record_of},
@@ -22,6 +22,17 @@ pub enum Error {
     /// No such letter.
     #[error("there is no dead letter {0}")]
     Unknown(i64),
+}
+
+impl Error {
+    /// What trying again could do.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::State(error) => error.class(),
+            Self::Adapter(error) => error.class(),
+            Self::Unknown(_) => ErrorClass::Configuration,
+        }
+    }
 }
 
 /// How many letters are looked at together.

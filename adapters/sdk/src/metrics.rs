@@ -1,6 +1,6 @@
 //! What operators see of an adapter. One process runs one adapter, so no label names it.
 
-use std::sync::atomic::AtomicU64;
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -13,6 +13,12 @@ use prometheus_client::{
 pub(crate) struct Failure {
     verb: &'static str,
     class: &'static str,
+}
+
+/// What was repaired or left out. Rules are names in programs, so there are few of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Warning {
+    rule: String,
 }
 
 /// The counters of one adapter. Clones share them; the default belongs to no registry.
@@ -35,6 +41,7 @@ pub struct Metrics {
     /// Sessions opened with the exchange.
     pub sessions: Counter,
     failures: Family<Failure, Counter>,
+    warnings: Family<Warning, Counter>,
 }
 
 impl Metrics {
@@ -55,7 +62,18 @@ impl Metrics {
             metrics.outbox_bytes.clone(),
         );
         registry.register("shuqiao_adapter_failures", "Failed verbs by class", metrics.failures.clone());
+        registry.register(
+            "shuqiao_adapter_warnings",
+            "Records with something repaired or left out, by rule",
+            metrics.warnings.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn warned(&self, warnings: &BTreeMap<String, u64>) {
+        for (rule, more) in warnings {
+            self.warnings.get_or_create(&Warning { rule: rule.clone() }).inc_by(*more);
+        }
     }
 
     pub(crate) fn failed(&self, verb: &'static str, class: crate::ErrorClass) {

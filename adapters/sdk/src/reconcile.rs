@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AdapterError, Context, ErasedAdapter,
+    AdapterError, Context, ErasedAdapter, ErrorClass,
     config::Config,
     exchange::{self, Connection},
     state,
@@ -31,6 +31,17 @@ pub enum Error {
     /// The adapter's sink.
     #[error("the adapter")]
     Adapter(#[from] AdapterError),
+}
+
+impl Error {
+    /// What trying again could do.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::State(error) => error.class(),
+            Self::Exchange(error) => error.class(),
+            Self::Adapter(error) => error.class(),
+        }
+    }
 }
 
 /// One side's count and digest.
@@ -142,7 +153,7 @@ fn settle(
 ) -> Result<Option<Comparison>, Error> {
     let over = Instant::now() >= until;
     match theirs {
-        Err(error) if over || error.class() != crate::ErrorClass::Transient => Err(error.into()),
+        Err(error) if over || error.class() != ErrorClass::Transient => Err(error.into()),
         Err(_) => Ok(None),
         Ok(exchange) => {
             let equal = ours == exchange;

@@ -50,6 +50,8 @@ pub struct Row {
     pub place: String,
     /// The record, or why there is none.
     pub mapped: Result<SourceRecord, MappingError>,
+    /// What the mapping repaired or left out of a record that is right without it; counted by rule when the record is published.
+    pub warnings: Vec<Violation>,
 }
 
 /// What a row says about its key.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use shuqiao_adapter_sdk::{AdapterError, config::Secret};
+use shuqiao_adapter_sdk::{
+    AdapterError,
+    config::{Secret, secret_of},
+};
 
 /// `[taxation]`
 #[derive(Clone, Debug, Deserialize)]
@@ -68,16 +71,7 @@ impl Config {
 
     /// The URL and the database that it names.
     pub(crate) async fn resolve(&self) -> Result<(Database, Secret), AdapterError> {
-        let url = match (&self.url, &self.url_file) {
-            (Some(url), _) => url.clone(),
-            (None, Some(path)) => {
-                let text = tokio::fs::read_to_string(path).await.map_err(|cause| {
-                    AdapterError::configuration(format!("url_file {} cannot be read", path.display())).because(cause)
-                })?;
-                Secret::new(text.trim())
-            }
-            (None, None) => return Err(AdapterError::configuration("url: missing")),
-        };
+        let url = secret_of("url", self.url.as_ref(), self.url_file.as_deref()).await?;
         let database = database_of(url.reveal())
             .ok_or_else(|| AdapterError::configuration("url: must begin with postgres:// or sqlite://"))?;
         Ok((database, url))

@@ -1,6 +1,6 @@
 //! The adapter contract, on both databases. PostgreSQL where `SHUQIAO_TEST_POSTGRES` names one.
 
-use shuqiao_adapter_sdk::{Adapter, AdapterError, ErrorClass, Operation, Record, Sink, contract};
+use shuqiao_adapter_sdk::{Adapter, AdapterError, ErrorClass, Operation, Outcome, Record, Sink, contract};
 use shuqiao_adapter_taxation::{Config, Inbox, Taxation};
 use sqlx::{AssertSqlSafe, PgPool, Row, SqlitePool};
 
@@ -183,4 +183,67 @@ async fn postgres_ending_our_connections_is_transient() {
     assert!(delivered, "the pool does not come back");
     assert_eq!(inbox.digest().await.expect("digest").0, 2);
     drop_schema(&pool, schema).await;
+}
+
+/// Goal: what no column can hold is refused alone, beside records that are taken; a delete is a row; an older version changes nothing.
+#[tokio::test]
+async fn postgres_keeps_deletes_as_rows_and_refuses_only_what_it_cannot_hold() {
+    let schema = "shuqiao_test_rows";
+    let Some((pool, mut config)) = postgres(schema).await else { return };
+    config.create_table = true;
+    let inbox = Inbox::open(&config).await.expect("opens");
+    let escaped = r#"{"name":"a\u0000b","other":"𠮷"}"#;
+    let records = [
+        record("taken", 5, 0, escaped),
+        record("nul\0key", 1, 1, "{}"),
+        record("raw-nul", 1, 2, "{\"name\":\"a\0b\"}"),
+        record("gone", 1, 3, "{}"),
+        record("gone", 2, 4, ""),
+    ];
+    let outcomes = inbox.deliver(&records).await.expect("delivers");
+    let refused: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Rejected { reason } => reason.rule.as_str(),
+            _ => "",
+        })
+        .collect();
+    assert_eq!(refused, ["", "KEY_HOLDS_NUL", "PAYLOAD_NOT_TEXT", "", ""]);
+    inbox.deliver(&[record("taken", 4, 9, "{\"older\":true}"), record("gone", 1, 10, "{}")]).await.expect("delivers");
+
+    let statement = format!("SELECT key, deleted, payload, source_version FROM {schema}.shuqiao_inbox ORDER BY key");
+    let rows: Vec<(String, bool, String, i64)> =
+        sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&pool).await.expect("reads");
+    let expected = [("gone".into(), true, String::new(), 2), ("taken".into(), false, escaped.into(), 5)];
+    assert_eq!(rows, expected);
+    let report = Taxation::check(&config).await;
+    assert!(report.passed(), "{report:?}");
+    drop_schema(&pool, schema).await;
+}
+
+#[tokio::test]
+async fn postgres_without_permission_to_write_is_found_by_the_check() {
+    let schema = "shuqiao_test_reader";
+    let Some((pool, mut config)) = postgres(schema).await else { return };
+    config.create_table = true;
+    Inbox::open(&config).await.expect("creates");
+    for statement in [
+        "DROP ROLE IF EXISTS shuqiao_test_reader".to_owned(),
+        "CREATE ROLE shuqiao_test_reader LOGIN PASSWORD 'reader'".to_owned(),
+        format!("GRANT USAGE ON SCHEMA {schema} TO shuqiao_test_reader"),
+        format!("GRANT SELECT ON {schema}.shuqiao_inbox TO shuqiao_test_reader"),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("prepares");
+    }
+    let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("named");
+    let (_, place) = url.rsplit_once('@').expect("a URL with a user");
+    let mut reader = Config::new(format!("postgres://shuqiao_test_reader:reader@{place}"));
+    reader.schema = Some(schema.into());
+    let report = Taxation::check(&reader).await;
+    assert!(!report.passed() && format!("{report:?}").contains("may not INSERT and UPDATE"), "{report:?}");
+    let inbox = Inbox::open(&reader).await.expect("may read");
+    let error = inbox.deliver(&[record("k", 1, 0, "{}")]).await.expect_err("may not write");
+    assert_eq!(error.class(), ErrorClass::Configuration, "{}", error.chain());
+    drop_schema(&pool, schema).await;
+    sqlx::query("DROP ROLE shuqiao_test_reader").execute(&pool).await.expect("drops");
 }

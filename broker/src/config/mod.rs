@@ -114,6 +114,22 @@ impl Config {
         }
     }
 
+    /// How the Kafka log is set up.
+    pub fn kafka_log_options(&self) -> crate::log::kafka::Options {
+        let section = &self.log.kafka;
+        crate::log::kafka::Options {
+            security: section.security.options(),
+            replication_factor: section.replication_factor,
+            min_insync_replicas: section.min_insync_replicas,
+            linger: section.linger,
+            delivery_deadline: section.delivery_deadline,
+            request_deadline: section.request_deadline,
+            in_flight_bytes_max: section.in_flight_bytes_max.bytes(),
+            fetch_bytes_max: section.fetch_bytes_max.bytes(),
+            ..crate::log::kafka::Options::at(section.brokers.clone())
+        }
+    }
+
     /// How the acceptor is set up.
     pub fn tls_options(&self) -> crate::tls::Options {
         let files = crate::tls::Files {
@@ -152,12 +168,7 @@ impl KafkaLog {
             wrong("min_insync_replicas", "must not be larger than replication_factor: nothing could ever be written");
         }
         let security = &self.security;
-        let (tls, sasl) = match security.protocol {
-            KafkaProtocol::Plaintext => (false, false),
-            KafkaProtocol::Ssl => (true, false),
-            KafkaProtocol::SaslPlaintext => (false, true),
-            KafkaProtocol::SaslSsl => (true, true),
-        };
+        let (tls, sasl) = security.protocol.parts();
         if tls && security.authorities.is_none() {
             wrong("security.authorities", "is missing: TLS needs the authorities that issue the servers' certificates");
         }
@@ -169,6 +180,42 @@ impl KafkaLog {
         }
         if security.protocol == KafkaProtocol::SaslPlaintext && security.mechanism == SaslMechanism::Plain {
             wrong("security.mechanism", "must not be PLAIN without TLS: the password would cross the network in clear");
+        }
+    }
+}
+
+impl KafkaProtocol {
+    /// Whether it has TLS, and whether it has a user.
+    fn parts(self) -> (bool, bool) {
+        match self {
+            Self::Plaintext => (false, false),
+            Self::Ssl => (true, false),
+            Self::SaslPlaintext => (false, true),
+            Self::SaslSsl => (true, true),
+        }
+    }
+}
+
+impl KafkaSecurity {
+    /// What the protocol needs of the section; what else stands there is not used. Nothing that it needs is missing: [`KafkaLog::check`] saw to that.
+    fn options(&self) -> crate::log::kafka::Security {
+        use crate::log::kafka::{Security, TlsFiles, User};
+        let (tls, sasl) = self.protocol.parts();
+        Security {
+            tls: self.authorities.clone().filter(|_| tls).map(|authorities| TlsFiles {
+                authorities,
+                identity: self.certificate.clone().zip(self.key.clone()),
+                key_password: self.key_password.clone(),
+            }),
+            user: self.username.clone().zip(self.password.clone()).filter(|_| sasl).map(|(name, password)| User {
+                mechanism: match self.mechanism {
+                    SaslMechanism::Plain => "PLAIN",
+                    SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+                    SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+                },
+                name,
+                password,
+            }),
         }
     }
 }

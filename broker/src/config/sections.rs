@@ -196,15 +196,19 @@ section! {
         /// How long the producer gathers entries into one request. Changing it: more makes larger requests and slower acknowledgements. Default
         /// because batches arrive full already. Since 0.1.0.
         value linger: Duration = "5ms", within "0ms", "1s";
-        /// How long the producer tries before it gives an entry up as not delivered. Changing it: shorter tells publishers sooner that Kafka is away, and
-        /// makes more of their outcomes unknown. Default because a leader election ends well within it. Since 0.1.0.
+        /// When an entry that is not acknowledged is reported as unknown; its topic then takes nothing until Kafka has answered. Changing it: shorter tells
+        /// publishers sooner that Kafka is away, and makes more of their outcomes unknown. Default because a leader election ends well within it.
+        /// Since 0.1.0.
         value delivery_deadline: Duration = "30s", within "1s", "5m";
+        /// How long a question to the cluster may take: topics, bounds, the first contact at start. Changing it: shorter fails sooner where the cluster is
+        /// away, and wrongly where it is slow. Default because a healthy cluster answers within milliseconds. Since 0.1.0.
+        value request_deadline: Duration = "10s", within "1s", "1m";
         /// Bytes that may wait for Kafka; beyond, publishers wait. Changing it: more evens out pauses of the cluster and costs as much memory. Default
         /// because a broker should fit into 256 MiB. Since 0.1.0.
         value in_flight_bytes_max: Size = "32MiB", within "1MiB", "1GiB";
-        /// Bytes that readers fetch ahead of subscribers and view. Changing it: more is faster catching up, and costs memory. Default as above.
-        /// Since 0.1.0.
-        value fetch_bytes_max: Size = "16MiB", within "1MiB", "1GiB";
+        /// Bytes that each reader of the log may fetch ahead of subscribers and view. Changing it: more is faster catching up, and costs memory for each
+        /// dataset that is far behind. Default because it is a second of catching up; a reader at the tail uses next to nothing. Since 0.1.0.
+        value fetch_bytes_max: Size = "4MiB", within "1MiB", "1GiB";
         /// How the cluster is spoken to.
         section security: KafkaSecurity;
     }

@@ -61,6 +61,7 @@ fn a_minimal_file_gets_the_defaults() {
     assert_eq!((options.connections_max, options.exchange.as_str()), (4096, "nantong.example"));
     // The file's defaults are the log's own: one truth, said twice, held together here.
     assert_eq!(config.embedded_log_options(), crate::log::embedded::Options::at("/var/lib/shuqiao/log"));
+    assert_eq!(config.kafka_log_options(), crate::log::kafka::Options::at(Vec::new()));
 }
 
 #[test]
@@ -214,6 +215,24 @@ fn kafka_settings_that_could_never_work_are_refused_before_a_port_opens() {
         kafka("[log.kafka.security]\nprotocol = \"ssl\""),
         ["log.kafka.security.authorities: is missing: TLS needs the authorities that issue the servers' certificates"]
     );
+}
+
+#[test]
+fn the_protocol_says_which_parts_of_the_security_to_kafka_are_used() {
+    let security = |protocol: &str| {
+        let text = format!(
+            "{MINIMAL}\n[log]\nhome = \"kafka\"\n[log.kafka]\nbrokers = [\"k:9092\"]\n[log.kafka.security]\nprotocol = \"{protocol}\"\n\
+             authorities = \"ca\"\ncertificate = \"c\"\nkey = \"k\"\nusername = \"u\"\npassword = \"p\"\n"
+        );
+        parse(&text).unwrap_or_else(|error| panic!("{error}")).kafka_log_options().security
+    };
+    for (protocol, tls, user) in
+        [("plaintext", false, false), ("ssl", true, false), ("sasl_plaintext", false, true), ("sasl_ssl", true, true)]
+    {
+        let security = security(protocol);
+        assert_eq!((security.tls.is_some(), security.user.is_some()), (tls, user), "{protocol}");
+        assert!(security.tls.is_none_or(|tls| tls.identity == Some(("c".into(), "k".into()))), "{protocol}");
+    }
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub(crate) const OWNER: &str = "market-supervision";
 
 /// One node's rooms. Dropping it leaves what a killed process would leave; [`City::close`] ends it in order.
 #[derive(Debug)]
-#[expect(dead_code, reason = "each room's tests use what they need")]
 pub(crate) struct City {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) catalogue: Arc<Catalogue>,

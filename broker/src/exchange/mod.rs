@@ -13,5 +13,6 @@ pub mod identity;
 pub mod model;
 pub mod policy;
 pub mod publishing;
+pub mod query;
 
 pub use error::Error;

@@ -18,6 +18,10 @@ pub struct Metrics {
     pub compacted: Counter,
     /// Entries whose submission failed or whose outcome is not known.
     pub failed: Counter,
+    /// Producers that were given up after a failed delivery (Kafka).
+    pub producer_restarts: Counter,
+    /// Readers that had fallen silent or lost their position and were set up anew (Kafka).
+    pub reader_restarts: Counter,
     /// 1 while the log answers.
     pub healthy: Gauge,
 }
@@ -31,6 +35,12 @@ impl Metrics {
         registry.register("shuqiao_log_groups", "Groups made durable at once", metrics.groups.clone());
         registry.register("shuqiao_log_compacted_entries", "Entries removed by compaction", metrics.compacted.clone());
         registry.register("shuqiao_log_failed_entries", "Entries not stored or unknown", metrics.failed.clone());
+        registry.register(
+            "shuqiao_log_producer_restarts",
+            "Producers given up after a failed delivery",
+            metrics.producer_restarts.clone(),
+        );
+        registry.register("shuqiao_log_reader_restarts", "Readers set up anew", metrics.reader_restarts.clone());
         registry.register("shuqiao_log_healthy", "1 while the log answers", metrics.healthy.clone());
         metrics
     }

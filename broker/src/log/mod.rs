@@ -18,8 +18,11 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
+#[cfg(test)]
+mod contract;
 pub mod embedded;
 mod fence;
+pub mod kafka;
 mod metrics;
 
 pub use metrics::Metrics;
@@ -307,6 +310,18 @@ pub trait Reader: Send + 'static {
     /// [`Error::OutOfRange`] if retention overtook the reader; [`Error::Unavailable`] where the log stays away for longer than the configured
     /// time; then the reader may be called again.
     async fn next(&mut self, max_entries: usize, max_bytes: usize) -> Result<Vec<StoredEntry>, Error>;
+}
+
+/// Bytes of an entry's key, value and headers.
+fn entry_bytes(entry: &Entry) -> usize {
+    let headers: usize = entry.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    headers + entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len)
+}
+
+/// Bytes of a stored entry's key, value and headers.
+fn stored_bytes(entry: &StoredEntry) -> usize {
+    let headers: usize = entry.headers.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+    headers + entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len)
 }
 
 /// Submits and waits, for callers that have one thing to say: the offset of a single entry.

@@ -25,6 +25,7 @@ pub(super) struct Rooms {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) audit: Arc<Audit>,
     pub(super) view: Arc<View>,
+    pub(super) secret: ExchangeSecret,
     pub(super) clock: Clock,
 }
 
@@ -65,7 +66,7 @@ impl Rooms {
         let path = config.view_path();
         let view = blocking(move || View::open(&path, view_options)).await?.map_err(Error::View)?;
         view.follow(log.clone(), catalogue.clone(), tasks);
-        Ok(Self { log, catalogue, audit, view, clock })
+        Ok(Self { log, catalogue, audit, view, secret, clock })
     }
 }
 
@@ -83,7 +84,11 @@ async fn open_log(config: &Config, clock: Clock, registry: &mut Registry) -> Res
             let opened = blocking(move || log::embedded::Embedded::open(options, clock, metrics)).await??;
             Ok(Arc::new(opened))
         }
-        LogHome::Kafka => Err(Error::NoKafka),
+        LogHome::Kafka => {
+            let options = config.kafka_log_options();
+            let opened = blocking(move || log::kafka::Kafka::open(options, metrics)).await??;
+            Ok(Arc::new(opened))
+        }
     }
 }
 

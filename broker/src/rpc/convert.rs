@@ -3,7 +3,6 @@
 use shuqiao_proto::v1;
 
 use crate::exchange::{
-    catalogue::RowCondition,
     error::FieldViolation,
     model::{DatasetId, Operation, Position, Record},
 };
@@ -33,11 +32,6 @@ pub fn positions(offsets: impl IntoIterator<Item = u64>) -> Vec<v1::Position> {
 /// A position that a caller names.
 pub fn read_position(position: &v1::Position) -> Position {
     Position { partition: position.partition, offset: position.offset }
-}
-
-/// A condition that a caller names.
-pub fn row_condition(condition: v1::RowCondition) -> RowCondition {
-    RowCondition { field: condition.field, values: condition.values }
 }
 
 /// A record with what its payload has become for the caller.

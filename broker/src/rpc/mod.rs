@@ -7,6 +7,7 @@ pub mod exchange;
 pub mod node;
 pub mod peer;
 mod publish;
+pub mod query;
 mod resources;
 mod server;
 pub mod status;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use shuqiao_proto::v1::{DatasetStatus, GetNodeStatusRequest, NodeStatus, Position, node_service_server::NodeService};
+use shuqiao_proto::v1::{DatasetStatus, GetNodeStatusRequest, NodeStatus, node_service_server::NodeService};
 use tonic::{Request, Response, Status};
 
-use super::{peer, status};
+use super::{convert, peer, status};
 use crate::{
     exchange::{catalogue::Catalogue, clock::Clock, policy},
     log::Log,
@@ -45,8 +45,8 @@ impl NodeService for NodeRpc {
             let bounds = self.log.bounds(&dataset.topic).await.map_err(|error| status::of(error.into()))?;
             datasets.push(DatasetStatus {
                 dataset: dataset.id.as_str().to_owned(),
-                log_end: positions(bounds.iter().map(|bounds| bounds.next)),
-                view_applied: positions(self.view.applied(&dataset.id)),
+                log_end: convert::positions(bounds.iter().map(|bounds| bounds.next)),
+                view_applied: convert::positions(self.view.applied(&dataset.id)),
             });
         }
         let not_ready_reasons = self.readiness.reasons();
@@ -57,13 +57,8 @@ impl NodeService for NodeRpc {
             receipt_public_key: self.receipt_public_key.clone(),
             ready: not_ready_reasons.is_empty(),
             not_ready_reasons,
-            start_time: Some(super::convert::timestamp(self.start_time_ms)),
+            start_time: Some(convert::timestamp(self.start_time_ms)),
             datasets,
         }))
     }
-}
-
-/// Offsets in order of partition, as positions.
-fn positions(offsets: impl IntoIterator<Item = u64>) -> Vec<Position> {
-    (0..).zip(offsets).map(|(partition, offset)| Position { partition, offset }).collect()
 }

@@ -278,7 +278,7 @@ fn condition(one: &RowCondition) -> v1::RowCondition {
     v1::RowCondition { field: one.field.clone(), values: one.values.clone() }
 }
 
-fn conditions(messages: Vec<v1::RowCondition>) -> Vec<RowCondition> {
+pub(super) fn conditions(messages: Vec<v1::RowCondition>) -> Vec<RowCondition> {
     messages.into_iter().map(|one| RowCondition { field: one.field, values: one.values }).collect()
 }
 

@@ -74,10 +74,6 @@ impl Applier {
         })
     }
 
-    pub(super) fn space(&self) -> Space {
-        self.space
-    }
-
     /// Next offset of each partition.
     pub(super) fn next(&self) -> &[u64] {
         &self.next

@@ -2,6 +2,7 @@
 //!
 //! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
 //! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew.
+//! When the catalogue no longer knows the dataset, its rows go.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,10 +10,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Held, Metrics, Rebuilt, Request, Target, View, apply::Applier, layout::Space};
+use super::{
+    Error, Held, Metrics, Rebuilt, Request, Target, View,
+    apply::Applier,
+    layout::{NOWHERE, Space},
+};
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
     log::{self, Bounds, Log, StoredEntry},
@@ -33,25 +38,31 @@ impl View {
         tasks.spawn("view", async move {
             let token = on.token();
             let mut changes = catalogue.changes();
-            let mut followed: HashMap<DatasetId, CancellationToken> = HashMap::new();
+            let mut followed: HashMap<DatasetId, (CancellationToken, JoinHandle<()>)> = HashMap::new();
             loop {
                 changes.borrow_and_update();
                 let snapshot = catalogue.snapshot();
                 let ids: HashSet<_> = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
-                followed.retain(|id, stop| {
-                    let stays = ids.contains(id);
-                    if !stays {
+                let gone: Vec<_> = view.datasets.read().keys().filter(|id| !ids.contains(*id)).cloned().collect();
+                for id in gone {
+                    // Its task ends first: a dataset of that name that is registered again begins with rows of its own.
+                    if let Some((stop, task)) = followed.remove(&id) {
                         stop.cancel();
+                        drop(task.await);
                     }
-                    stays
-                });
+                    if let Err(error) = view.forget(&id).await {
+                        tracing::warn!(dataset = %id, %error, "rows of a deleted dataset stay until the next start");
+                    }
+                }
+                // A task that found its dataset gone has ended by itself; the dataset may be back.
+                followed.retain(|_, (_, task)| !task.is_finished());
                 for id in ids {
                     followed.entry(id.clone()).or_insert_with(|| {
                         let stop = token.child_token();
                         let catalogue = catalogue.clone();
                         let target = move || target(&catalogue, &id);
-                        view.follow_one(log.clone(), target, stop.clone(), &on);
-                        stop
+                        let task = view.follow_one(log.clone(), target, stop.clone(), &on);
+                        (stop, task)
                     });
                 }
                 tokio::select! {
@@ -62,6 +73,17 @@ impl View {
         });
     }
 
+    /// Removes the rows of a dataset that is gone. Readers that hold a snapshot keep what they see.
+    async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
+        let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
+        let (store, id, space) = (self.store.clone(), id.clone(), held.space.swap(NOWHERE, Ordering::AcqRel));
+        blocking(move || {
+            store.retire(&id, space)?;
+            store.drop_space(space)
+        })
+        .await
+    }
+
     /// Follows one dataset until it is told to stop or `target` no longer knows it.
     pub(super) fn follow_one(
         self: &Arc<Self>,
@@ -69,9 +91,9 @@ impl View {
         target: impl Fn() -> Option<Target> + Send + Sync + 'static,
         stop: CancellationToken,
         tasks: &Tasks,
-    ) {
+    ) -> JoinHandle<()> {
         let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
-        tasks.spawn("view-dataset", async move { follower.run().await });
+        tasks.spawn("view-dataset", async move { follower.run().await })
     }
 }
 
@@ -104,12 +126,10 @@ impl Follower {
         let mut delay = RETRY_MIN;
         while let Some(target) = (self.target)() {
             let mut progress = false;
-            let session = self.session(&target, &sender, &mut requests, &mut progress);
-            let ended = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                ended = session => ended,
-            };
+            let ended = self.session(&target, &sender, &mut requests, &mut progress).await;
+            if self.stop.is_cancelled() {
+                break;
+            }
             let Err(error) = ended else { continue };
             if progress {
                 delay = RETRY_MIN;
@@ -117,13 +137,14 @@ impl Follower {
             self.view.options.metrics.failures.get_or_create(&Metrics::labels(&target.id)).inc();
             tracing::warn!(dataset = %target.id, %error, cause = ?std::error::Error::source(&error), "view lost its place in the log and takes it up again");
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_MAX),
             }
         }
     }
 
-    /// Follows until something else must be done first: `Ok` after a rebuild.
+    /// Follows until it is told to stop or something else must be done first: `Ok` after a rebuild. What writes the store runs to its end either way, so
+    /// that nobody writes beside the next session.
     async fn session(
         &self,
         target: &Target,
@@ -148,6 +169,7 @@ impl Follower {
         loop {
             tokio::select! {
                 biased;
+                () = self.stop.cancelled() => return Ok(()),
                 request = requests.recv() => {
                     let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
                     let rebuilt = self.rebuild(target, &held, applier).await;
@@ -296,9 +318,20 @@ impl Follower {
             let limit = usize::try_from(entry.partition).ok().and_then(|partition| until.get(partition));
             limit.is_some_and(|limit| entry.offset < *limit)
         };
-        while is_behind(applier.next(), until, &end) {
-            let mut entries =
-                reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max).await?;
+        // Also entries from `until` on tell that everything before them has been read: what lay there may have been compacted away.
+        let mut reached = applier.next().to_vec();
+        while is_behind(&reached, until, &end) {
+            let mut entries = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Error::Closed),
+                entries = reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max) => entries?,
+            };
+            for entry in &entries {
+                let partition = usize::try_from(entry.partition).ok();
+                if let Some(reached) = partition.and_then(|partition| reached.get_mut(partition)) {
+                    *reached = entry.offset + 1;
+                }
+            }
             entries.retain(below);
             applier = self.apply(target, applier, entries).await?;
         }

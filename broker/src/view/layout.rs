@@ -26,6 +26,9 @@ use crate::exchange::model::{KEY_BYTES_MAX, Operation, Position, Record};
 /// The number under which one dataset's rows lie. A rebuild gets a new one.
 pub(super) type Space = u32;
 
+/// The space without rows: where a reader looks that comes while a dataset's rows go.
+pub(super) const NOWHERE: Space = 0;
+
 /// The slot of the subject among the indexes.
 pub(super) const SUBJECT: u16 = 0xFFFF;
 /// The slot of the history of keys.

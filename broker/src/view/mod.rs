@@ -23,6 +23,9 @@ mod metrics;
 mod read;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     path::Path,

@@ -3,24 +3,19 @@
 //! The compiler goes on after a problem: whoever writes a record type sees all of them at once. What it builds after a problem is
 //! thrown away, so it may be wrong there; it may not panic or cost more than the bounds of [`super::profile`].
 
-use super::dates::Decimal;
+use super::declare::Stars;
 use super::json::Json;
-use super::pattern;
 use super::profile::{self, Place};
-use super::program::{
-    ArrayRules, Choice, Form, IntegerRules, Member, NameTable, Node, NodeId, NumberRules, ObjectRules, Pattern,
-    Program, Shape, TextRules,
-};
+use super::program::{ArrayRules, Member, NameTable, Node, NodeId, ObjectRules, Program, Shape};
 use super::record_type::{Field, FieldType, Sensitivity};
 use super::schema_error::{Flaw, Problem};
 use super::tables::CodeTables;
-use super::text::TextSet;
 use std::collections::HashSet;
 
 /// The compiler's state.
 pub(crate) struct Compiler<'s> {
     pub(super) root: &'s Json,
-    tables: &'s CodeTables,
+    pub(super) tables: &'s CodeTables,
     pub(super) problems: Vec<Problem>,
     pub(super) program: Program,
     /// What people need to know of each node, at the node's index.
@@ -28,19 +23,21 @@ pub(crate) struct Compiler<'s> {
     /// Definitions being expanded, innermost last.
     open: Vec<&'s str>,
     used: HashSet<&'s str>,
+    /// What the pointer at hand may go through.
+    pub(super) stars: Stars,
 }
 
 /// Where the compiler stands: in the document and in the record.
 #[derive(Clone)]
-struct At {
-    schema: String,
+pub(super) struct At {
+    pub(super) schema: String,
     record: String,
     depth: usize,
     required: bool,
 }
 
 impl At {
-    fn below(&self, keyword: &str) -> String {
+    pub(super) fn below(&self, keyword: &str) -> String {
         format!("{}/{keyword}", self.schema)
     }
 }
@@ -55,6 +52,7 @@ impl<'s> Compiler<'s> {
             fields: Vec::new(),
             open: Vec::new(),
             used: HashSet::new(),
+            stars: Stars::Refused,
         }
     }
 
@@ -281,192 +279,10 @@ impl<'s> Compiler<'s> {
                 0
             }
         };
-        Shape::Array(ArrayRules { items, least: least.unwrap_or(0), most: most.unwrap_or(0) })
+        Shape::Array(ArrayRules { items, least: least.unwrap_or(0), most: most.unwrap_or(0), group: None })
     }
 
-    fn text(&mut self, schema: &'s Json, at: &At, among: Option<&[&Json]>, id: NodeId) -> Shape {
-        let mut rules = TextRules {
-            least: self.bound(schema, at, "minLength", profile::MAX_LENGTH),
-            most: self.bound(schema, at, "maxLength", profile::MAX_LENGTH),
-            most_gb18030: self.bound(schema, at, "x-max-bytes-gb18030", profile::MAX_LENGTH),
-            ..TextRules::default()
-        };
-        self.ordered(at, rules.least, rules.most);
-        if rules.most_gb18030.is_some() {
-            super::text::prepare_gb18030();
-        }
-        if let Some(source) = self.text_of(schema, at, "pattern") {
-            match pattern::compile(source) {
-                Ok(regex) => rules.pattern = Some(Pattern { source: source.to_owned(), regex }),
-                Err(error) => self.problem(&at.below("pattern"), Flaw::Pattern(error)),
-            }
-        }
-        if let Some(among) = among {
-            let members: Vec<String> = among.iter().filter_map(|value| value.text()).map(str::to_owned).collect();
-            rules.among = Some(Choice { set: TextSet::new(members.iter().map(String::as_str)), members });
-        }
-        if let Some(name) = self.text_of(schema, at, "x-code-table") {
-            rules.table = self.tables.get(name).cloned();
-            if rules.table.is_none() {
-                self.problem(&at.below("x-code-table"), Flaw::UnknownTable(name.to_owned()));
-            }
-        }
-        if let Some(name) = self.text_of(schema, at, "x-identifier") {
-            rules.identifier = name.parse().ok();
-            if rules.identifier.is_none() {
-                self.problem(&at.below("x-identifier"), Flaw::UnknownIdentifier(name.to_owned()));
-            }
-        }
-        rules.form = self.form(schema, at);
-        let bounded = rules.most.is_some()
-            || rules.most_gb18030.is_some()
-            || rules.among.is_some()
-            || rules.form != Form::Free
-            || ["x-code-table", "x-identifier", "maxLength", "x-max-bytes-gb18030"]
-                .iter()
-                .any(|keyword| schema.get(keyword).is_some());
-        if !bounded {
-            self.problem(&at.schema, Flaw::MissingKeyword("maxLength"));
-        }
-        if let Some(field) = self.fields.get_mut(id) {
-            field.code_table = rules.table.as_ref().map(|table| table.name().to_owned());
-            field.identifier = rules.identifier;
-        }
-        Shape::Text(Box::new(rules))
-    }
-
-    fn form(&mut self, schema: &'s Json, at: &At) -> Form {
-        let long_term = match schema.get("x-long-term") {
-            None => false,
-            Some(value) => value.boolean().unwrap_or_else(|| {
-                self.problem(&at.below("x-long-term"), Flaw::Expected("true or false"));
-                false
-            }),
-        };
-        let form = match self.text_of(schema, at, "format") {
-            None => Form::Free,
-            Some("date") => Form::Date { long_term },
-            Some("date-time") => Form::DateTime,
-            Some(_) => {
-                self.problem(&at.below("format"), Flaw::Expected("\"date\" or \"date-time\""));
-                Form::Free
-            }
-        };
-        if schema.get("x-long-term").is_some() && !matches!(form, Form::Date { .. }) {
-            self.problem(&at.schema, Flaw::MisplacedKeyword("x-long-term".to_owned()));
-        }
-        let Some(decimal) = schema.get("x-decimal") else {
-            return form;
-        };
-        if form != Form::Free {
-            self.problem(&at.schema, Flaw::MisplacedKeyword("x-decimal".to_owned()));
-        }
-        Form::Decimal(self.decimal(decimal, &at.below("x-decimal")))
-    }
-
-    fn decimal(&mut self, decimal: &Json, pointer: &str) -> Decimal {
-        const MOST_DIGITS: usize = 38;
-        self.only(decimal, pointer, &["integer-digits", "fraction-digits", "negative"]);
-        let mut digits = |name: &'static str, least: usize| {
-            let count = decimal.get(name).and_then(Json::unsigned).and_then(|count| usize::try_from(count).ok());
-            count.filter(|count| (least..=MOST_DIGITS).contains(count)).unwrap_or_else(|| {
-                self.problem(&format!("{pointer}/{name}"), Flaw::OutOfBounds { least, most: MOST_DIGITS });
-                0
-            })
-        };
-        let (integer_digits, fraction_digits) = (digits("integer-digits", 1), digits("fraction-digits", 0));
-        let negative = match decimal.get("negative") {
-            None => false,
-            Some(value) => value.boolean().unwrap_or_else(|| {
-                self.problem(&format!("{pointer}/negative"), Flaw::Expected("true or false"));
-                false
-            }),
-        };
-        Decimal { integer_digits, fraction_digits, negative }
-    }
-
-    fn integer(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
-        let mut bound = |keyword: &'static str| {
-            let value = schema.get(keyword)?;
-            let number = value.integer();
-            if number.is_none() {
-                self.problem(&at.below(keyword), Flaw::Expected("a whole number within 64 bits"));
-            }
-            number
-        };
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        self.ordered(at, least, most);
-        Shape::Integer(IntegerRules {
-            least,
-            most,
-            among: among.map(|among| among.iter().filter_map(|value| value.integer()).collect()),
-        })
-    }
-
-    fn number(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
-        let mut bound = |keyword: &'static str| {
-            let value = schema.get(keyword)?;
-            let number = value.float();
-            if number.is_none() {
-                self.problem(&at.below(keyword), Flaw::Expected("a number"));
-            }
-            number
-        };
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        self.ordered(at, least, most);
-        Shape::Number(NumberRules {
-            least,
-            most,
-            among: among.map(|among| among.iter().filter_map(|value| value.float()).collect()),
-        })
-    }
-
-    /// The values that `enum` and `const` leave, if either is there.
-    fn among(&mut self, schema: &'s Json, at: &At) -> Option<Vec<&'s Json>> {
-        let types = schema.get("type");
-        let fits = |value: &Json| {
-            let names: &[Json] = match types {
-                Some(Json::Array(names)) => names,
-                Some(one) => std::slice::from_ref(one),
-                None => &[],
-            };
-            names.iter().filter_map(Json::text).any(|name| match value {
-                Json::Null => name == "null",
-                Json::Bool(_) => name == "boolean",
-                Json::Text(_) => name == "string",
-                Json::Number(_) => name == "number" || (name == "integer" && value.integer().is_some()),
-                Json::Array(_) | Json::Object(_) => false,
-            })
-        };
-        let mut left: Option<Vec<&'s Json>> = None;
-        if let Some(list) = schema.get("enum") {
-            let members = list.array().unwrap_or_default();
-            if members.is_empty() || members.len() > profile::MAX_ENUM {
-                self.problem(&at.below("enum"), Flaw::OutOfBounds { least: 1, most: profile::MAX_ENUM });
-            }
-            for (index, member) in members.iter().enumerate() {
-                if !fits(member) {
-                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Expected("a scalar of the type"));
-                }
-                if members.iter().take(index).any(|earlier| earlier == member) {
-                    self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Repeated("this value".to_owned()));
-                }
-            }
-            left = Some(members.iter().collect());
-        }
-        if let Some(value) = schema.get("const") {
-            if !fits(value) {
-                self.problem(&at.below("const"), Flaw::Expected("a scalar of the type"));
-            }
-            if left.as_ref().is_some_and(|members| !members.contains(&value)) {
-                self.problem(&at.schema, Flaw::EmptyRange);
-            }
-            left = Some(vec![value]);
-        }
-        left
-    }
-
-    fn bound(&mut self, schema: &Json, at: &At, keyword: &str, most: usize) -> Option<usize> {
+    pub(super) fn bound(&mut self, schema: &Json, at: &At, keyword: &str, most: usize) -> Option<usize> {
         let value = schema.get(keyword)?;
         let count = value.integer().and_then(|count| usize::try_from(count).ok()).filter(|&count| count <= most);
         if count.is_none() {
@@ -475,7 +291,7 @@ impl<'s> Compiler<'s> {
         count
     }
 
-    fn ordered<T: PartialOrd>(&mut self, at: &At, least: Option<T>, most: Option<T>) {
+    pub(super) fn ordered<T: PartialOrd>(&mut self, at: &At, least: Option<T>, most: Option<T>) {
         if let (Some(least), Some(most)) = (least, most)
             && least > most
         {
@@ -483,7 +299,7 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn text_of(&mut self, schema: &'s Json, at: &At, keyword: &str) -> Option<&'s str> {
+    pub(super) fn text_of(&mut self, schema: &'s Json, at: &At, keyword: &str) -> Option<&'s str> {
         let value = schema.get(keyword)?;
         let text = value.text();
         if text.is_none() {

@@ -40,6 +40,19 @@ pub(crate) fn is_date_time(text: &[u8]) -> bool {
     is_date(date) && hour < 24 && minute < 60 && second < 60
 }
 
+/// Whether `later` is not before `earlier`, for two texts that are valid dates or times of one offset: they sort as text. A date
+/// against a time is compared by the day.
+pub(crate) fn not_before(later: &str, earlier: &str) -> bool {
+    if later == LONG_TERM {
+        return true;
+    }
+    if earlier == LONG_TERM {
+        return false;
+    }
+    let common = later.len().min(earlier.len());
+    later.as_bytes().get(..common) >= earlier.as_bytes().get(..common)
+}
+
 fn two(tens: u8, ones: u8) -> Option<u32> {
     (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
 }

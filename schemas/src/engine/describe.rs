@@ -1,6 +1,5 @@
 //! A record type as data, for whoever prints it: `shuqiao schema describe`, the console, a catalogue entry.
 
-use super::program::Test;
 use super::record_type::{Field, RecordType, SubjectOf};
 use serde::Serialize;
 
@@ -154,45 +153,6 @@ fn field(field: &Field) -> FieldDescription {
         mask: field.sensitivity.map(|declared| declared.mask.as_str()),
         code_table: field.code_table.clone(),
         identifier: field.identifier.map(|kind| kind.name()),
-    }
-}
-
-impl Test {
-    /// The rule in one line, the same for the same rule: compatibility compares by it.
-    pub(crate) fn text(&self) -> String {
-        let list = |operands: &[super::program::Operand]| {
-            operands.iter().map(|operand| operand.pointer.as_str()).collect::<Vec<_>>().join(",")
-        };
-        match self {
-            Test::NotBefore { later, earlier } => {
-                format!("not-before later={} earlier={}", later.pointer, earlier.pointer)
-            }
-            Test::Equal { left, right } => {
-                format!("equal left={} right={}", left.pointer, right.pointer)
-            }
-            Test::Requires { condition, among: None, then } => {
-                format!("requires if={} then={}", condition.pointer, list(then))
-            }
-            Test::Requires { condition, among: Some(values), then } => {
-                format!("requires-when if={} in={} then={}", condition.pointer, values.join(","), list(then))
-            }
-            Test::OneOfPresent { paths } => format!("one-of-present paths={}", list(paths)),
-            Test::OrganisationCodeOf { organisation_code, uscc } => {
-                format!("organisation-code-of organisation-code={} uscc={}", organisation_code.pointer, uscc.pointer)
-            }
-        }
-    }
-
-    /// The fields that the rule is about.
-    pub(crate) fn pointers(&self) -> Vec<String> {
-        let operands: Vec<&super::program::Operand> = match self {
-            Test::NotBefore { later: one, earlier: two }
-            | Test::Equal { left: one, right: two }
-            | Test::OrganisationCodeOf { organisation_code: one, uscc: two } => vec![one, two],
-            Test::Requires { condition, then, .. } => std::iter::once(condition).chain(then).collect(),
-            Test::OneOfPresent { paths } => paths.iter().collect(),
-        };
-        operands.into_iter().map(|operand| operand.pointer.clone()).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a valid record says about itself, found while it was checked.
 
+use super::escapes::unescaped;
 use super::lexer::{Cursor, Text};
 use super::profile::MAX_INDEXED;
 use super::violation::Violation;
@@ -11,10 +12,15 @@ pub(crate) enum Captured {
     /// Not in the record, or null.
     #[default]
     Absent,
-    /// A string.
-    Text(Text),
-    /// A number, a boolean, an object or an array: the bytes as they stand.
-    Raw {
+    /// The bytes as they stand: of a string without escapes those between its quotes, of anything else all.
+    Plain {
+        /// First byte.
+        start: usize,
+        /// One past the last.
+        end: usize,
+    },
+    /// The bytes between the quotes of a string with escapes.
+    Escaped {
         /// First byte.
         start: usize,
         /// One past the last.
@@ -25,10 +31,19 @@ pub(crate) enum Captured {
 }
 
 impl Captured {
+    /// A string token's place.
+    #[inline]
+    pub(crate) fn text(token: Text) -> Captured {
+        let Text { start, end, .. } = token;
+        if token.escaped() { Captured::Escaped { start, end } } else { Captured::Plain { start, end } }
+    }
+
+    /// The value at the place.
+    #[inline]
     pub(crate) fn read<'p>(self, payload: &Cursor<'p>) -> Option<Cow<'p, str>> {
         match self {
-            Captured::Text(text) => Some(payload.decode(text)),
-            Captured::Raw { start, end } => Some(Cow::Borrowed(payload.slice(start, end))),
+            Captured::Plain { start, end } => Some(Cow::Borrowed(payload.slice(start, end))),
+            Captured::Escaped { start, end } => Some(Cow::Owned(unescaped(payload.slice(start, end)))),
             Captured::Absent | Captured::Refused => None,
         }
     }
@@ -39,6 +54,8 @@ impl Captured {
 #[derive(Default)]
 pub struct Scratch {
     pub(crate) captured: Vec<Captured>,
+    /// By group of elements: what rules need of each element, one after the other.
+    pub(crate) elements: Vec<Vec<Captured>>,
     /// The value of the escaped string at hand.
     pub(crate) text: String,
 }

@@ -5,15 +5,19 @@
 //! bytes whatever make it panic or cost more than linear time; a schema is either enforced to its last keyword or refused with all
 //! the reasons. Refuses: keywords outside the profile, anything unbounded, recursion.
 //!
-//! The files, in the order of a record's way: [`lexer`] reads tokens, [`validate`] walks them against a [`program`], [`rules`] looks
-//! at what was captured, [`projection`] writes what a grant shows. [`compile`] and [`declare`] make the program from a schema;
-//! [`compatibility`] compares two, [`describe`] tells one.
+//! The files, in the order of a record's way: `lexer` reads tokens, `validate` walks them against a `program`, `rules` looks at what
+//! was captured, `projection` writes what a grant shows. `compile`, `scalars`, `declare` and `declare_rules` make the program from a
+//! schema; [`compatibility`] compares two, [`describe()`] tells one.
 
+mod comparison;
 pub mod compatibility;
 mod compile;
+mod cross_rule;
 mod dates;
 mod declare;
+mod declare_rules;
 mod describe;
+mod escapes;
 mod facts;
 mod hash_keys;
 mod json;
@@ -26,6 +30,7 @@ mod program;
 mod projection;
 mod record_type;
 mod rules;
+mod scalars;
 mod schema_error;
 mod tables;
 mod text;

@@ -4,10 +4,13 @@
 //! nothing is lost on that way: a plain integer fits `i64`, anything else is the decimal that its double prints as. What would lose
 //! digits (an account number of 20) belongs in a string.
 
+use std::cmp::Ordering;
 use std::io::Write;
 
 /// Longest literal worth looking at; no double needs more digits than this to be told from its neighbours.
 const MAX_LITERAL_BYTES: usize = 64;
+/// Digits of the longest decimal that a schema can ask for, 38 before the point and 38 after, or of the longest literal.
+const MAX_DIGITS: usize = 76;
 
 /// The value of a number literal.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,17 +60,37 @@ fn survives(literal: &str, double: f64) -> bool {
     Decimal::of(literal) == Decimal::of(printed)
 }
 
+/// Compares two decimals by value, whatever they are longer than: JSON numbers or decimal texts that were found valid.
+pub(crate) fn compare(one: &str, other: &str) -> Ordering {
+    let (left, right) = (Decimal::of(one), Decimal::of(other));
+    let sign = |decimal: &Decimal, text: &str| match (decimal.is_zero(), text.starts_with('-')) {
+        (true, _) => 0,
+        (false, negative) => 1 - 2 * i8::from(negative),
+    };
+    let (left_sign, right_sign) = (sign(&left, one), sign(&right, other));
+    let magnitudes = || (left.power, left.digits).cmp(&(right.power, right.digits));
+    left_sign.cmp(&right_sign).then_with(|| match left_sign {
+        1 => magnitudes(),
+        -1 => magnitudes().reverse(),
+        _ => Ordering::Equal,
+    })
+}
+
 /// A literal's significant digits and the power of ten of the first one: equal for literals of equal value.
 #[derive(PartialEq)]
 struct Decimal {
-    digits: [u8; MAX_LITERAL_BYTES],
+    digits: [u8; MAX_DIGITS],
     power: i64,
 }
 
 impl Decimal {
+    fn is_zero(&self) -> bool {
+        self.digits.first() == Some(&0)
+    }
+
     fn of(literal: &str) -> Decimal {
         let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
-        let mut digits = [0u8; MAX_LITERAL_BYTES];
+        let mut digits = [0u8; MAX_DIGITS];
         let mut count = 0;
         let mut power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - 1;
         let mut after_point = false;
@@ -115,6 +138,24 @@ mod tests {
     }
 
     #[test]
+    fn decimals_compare_by_value_however_they_are_written() {
+        let long = format!("{}.{}", "9".repeat(38), "9".repeat(38));
+        let shorter = format!("{}.{}8", "9".repeat(38), "9".repeat(37));
+        let rising =
+            ["-1e3", "-10.5", "-10", "-0.01", "0", "0.001", "0.01", "9.99", "10", "1e2", "12345", &shorter, &long];
+        for (left, one) in rising.iter().enumerate() {
+            for (right, other) in rising.iter().enumerate() {
+                assert_eq!(compare(one, other), left.cmp(&right), "{one} {other}");
+            }
+        }
+        for (one, other) in
+            [("0", "-0.0"), ("0e9", "0"), ("1.50", "1.5"), ("100", "1e2"), ("-2.0", "-2"), ("500.000000", "5e2")]
+        {
+            assert_eq!(compare(one, other), Ordering::Equal, "{one} {other}");
+        }
+    }
+
+    #[test]
     fn what_loses_digits_is_refused() {
         let ten_thousand = "1".repeat(10_000);
         for literal in [
@@ -127,7 +168,7 @@ mod tests {
             "9007199254740993.0",
             &ten_thousand,
         ] {
-            assert_eq!(value(literal), None, "{}", &literal[..literal.len().min(30)]);
+            assert_eq!(value(literal), None, "{}", literal.get(..30).unwrap_or(literal));
         }
     }
 }

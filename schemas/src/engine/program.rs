@@ -3,6 +3,7 @@
 //! `$ref` is gone: a definition used twice is two nodes, so that a node is one place with one pointer. Nodes are in the order of the
 //! schema, which is the order that records are mostly written in; the member table of an object leans on that.
 
+use super::cross_rule::CrossRule;
 use super::dates::Decimal;
 use super::lexer::{Cursor, Stop};
 use super::tables::CodeTable;
@@ -26,6 +27,7 @@ pub(crate) struct Program {
     pub(crate) subject: Option<SubjectPlaces>,
     pub(crate) indexed: Vec<Operand>,
     pub(crate) rules: Vec<CrossRule>,
+    pub(crate) groups: Vec<ElementGroup>,
 }
 
 /// Number of a captured place.
@@ -84,7 +86,7 @@ impl ObjectRules {
     pub(crate) fn next_member(&self, cursor: &mut Cursor<'_>, expected: usize) -> Result<Option<(usize, bool)>, Stop> {
         // Optional members are left out more often than members are out of order, so a few are tried before the table.
         for number in expected..expected + 3 {
-            if self.members.get(number).is_some_and(|member| cursor.eat(&member.compact)) {
+            if self.members.get(number).is_some_and(|member| cursor.eat_name(&member.compact)) {
                 cursor.skip_space();
                 return Ok(Some((number, true)));
             }
@@ -93,7 +95,12 @@ impl ObjectRules {
         cursor.skip_space();
         cursor.expect(b':')?;
         cursor.skip_space();
-        Ok(self.names.find(&self.members, &cursor.decode(token)).map(|number| (number, false)))
+        let found = if token.escaped() {
+            self.names.find(&self.members, cursor.decode(token).as_bytes())
+        } else {
+            self.names.find(&self.members, cursor.between(token.start, token.end))
+        };
+        Ok(found.map(|number| (number, false)))
     }
 }
 
@@ -120,12 +127,12 @@ impl NameTable {
     }
 
     #[inline]
-    pub(crate) fn find(&self, members: &[Member], name: &str) -> Option<usize> {
-        let mut place = spread(mix(name.as_bytes()), self.0.len());
+    pub(crate) fn find(&self, members: &[Member], name: &[u8]) -> Option<usize> {
+        let mut place = spread(mix(name), self.0.len());
         loop {
             let number = usize::from(*self.0.get(place)?);
             // An empty place's number is beyond every member.
-            if *members.get(number)?.name == *name {
+            if members.get(number)?.name.as_bytes() == name {
                 return Some(number);
             }
             place = (place + 1) & (self.0.len() - 1);
@@ -147,6 +154,8 @@ pub(crate) struct ArrayRules {
     pub(crate) items: NodeId,
     pub(crate) least: usize,
     pub(crate) most: usize,
+    /// Rules look at its elements: the index of their [`ElementGroup`].
+    pub(crate) group: Option<usize>,
 }
 
 /// The rules of a string, in the order in which they are tried.
@@ -224,25 +233,23 @@ pub(crate) struct KindCode {
     pub(crate) kind: identifier::Kind,
 }
 
-/// A cross-field rule with its places resolved.
-#[derive(Debug)]
-pub(crate) struct CrossRule {
-    pub(crate) name: Option<String>,
-    pub(crate) test: Test,
-}
-
 /// A captured place with its pointer, for messages.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operand {
     pub(crate) slot: Slot,
     pub(crate) pointer: String,
 }
 
-#[derive(Debug, PartialEq)]
-pub(crate) enum Test {
-    NotBefore { later: Operand, earlier: Operand },
-    Equal { left: Operand, right: Operand },
-    Requires { condition: Operand, among: Option<Vec<String>>, then: Vec<Operand> },
-    OneOfPresent { paths: Vec<Operand> },
-    OrganisationCodeOf { organisation_code: Operand, uscc: Operand },
+impl Operand {
+    /// Stands in an element of an array.
+    pub(crate) fn in_element(&self) -> bool {
+        self.pointer.contains('*')
+    }
+}
+
+/// The places that rules need of each element of one array. They are captured like all others; when an element ends, they are put
+/// aside for the rules that look at every element once the whole record is known.
+#[derive(Debug, Default)]
+pub(crate) struct ElementGroup {
+    pub(crate) slots: Vec<Slot>,
 }

@@ -4,6 +4,7 @@
 //! the reduced record. It holds no key; two grants that show the same have the same [`ProjectionId`], so that a record is projected
 //! once for all of them. Whatever a rule does not name is absent: forgetting a field can only show less.
 
+use super::escapes;
 use super::hash_keys::HashKeys;
 use super::lexer::{self, Cursor, Stop};
 use super::mask::Mask;
@@ -195,7 +196,7 @@ impl Projection {
             out.extend_from_slice(payload);
             return Ok(());
         }
-        let text = std::str::from_utf8(payload).map_err(|_| ProjectError::NotValid)?;
+        let text = lexer::utf8(payload).map_err(|_| ProjectError::NotValid)?;
         let length_before = out.len();
         let mut writer = Writer { projection: self, cursor: Cursor::new(text), keys, out, masked: String::new() };
         let written = writer.record();
@@ -326,7 +327,7 @@ impl Writer<'_, '_> {
         self.masked.clear();
         mask.apply(&value, &mut self.masked);
         self.out.push(b'"');
-        lexer::escape(&self.masked, self.out);
+        escapes::escape(&self.masked, self.out);
         self.out.push(b'"');
         Ok(())
     }

@@ -1,81 +1,148 @@
 //! After the walk: key, subject and the rules between fields, over the places that the walk captured.
 
-use super::declare::not_before;
+use super::cross_rule::{CrossRule, Test};
+use super::dates;
 use super::facts::{Captured, Subject};
-use super::program::{Operand, SubjectKind, Test};
+use super::numbers;
+use super::program::{KindCode, Operand, SubjectKind};
 use super::validate::{Halt, Run};
 use super::violation::{Detail, Path, Rule, Violation};
+use crate::identifier::{self, Kind};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 /// Joins the parts of a key.
 const KEY_SEPARATOR: char = '|';
-
-/// Positions 9 to 17 of a unified social credit code are the organisation code (GB 32100-2015, 4.1).
-const ORGANISATION_CODE_IN_USCC: std::ops::Range<usize> = 8..17;
 
 impl<'p> Run<'_, 'p> {
     /// Every declared rule, whether the walk told anything or not: a rule over refused values is left out.
     pub(super) fn cross_field_rules(&mut self) -> Result<(), Halt> {
         let program = self.program;
         for rule in &program.rules {
-            let Some((operand, broken, detail)) = self.broken(&rule.test) else {
-                continue;
-            };
-            for place in operand {
-                let mut violation = Violation::new(place.pointer.clone(), broken, Detail::Text(&detail));
-                violation.name.clone_from(&rule.name);
-                self.push(violation)?;
+            match rule.each {
+                None if self.holds(&rule.test) => {}
+                None => self.tell_broken(rule, None)?,
+                Some(group) => self.each_element(rule, group)?,
             }
         }
         Ok(())
     }
 
-    /// The places at which a rule is broken, the rule's code, and what it is about.
-    fn broken<'t>(&self, test: &'t Test) -> Option<(Vec<&'t Operand>, Rule, String)> {
+    /// One rule for every element of an array: what was captured in it is put back first.
+    fn each_element(&mut self, rule: &CrossRule, group: usize) -> Result<(), Halt> {
+        let program = self.program;
+        let Some(slots) = program.groups.get(group).map(|group| group.slots.as_slice()) else {
+            return Ok(());
+        };
+        let elements = self.scratch.elements.get(group).map_or(0, |kept| kept.len() / slots.len().max(1));
+        for number in 0..elements {
+            for (place, &slot) in slots.iter().enumerate() {
+                let kept = self.scratch.elements.get(group).and_then(|kept| kept.get(number * slots.len() + place));
+                if let (Some(&kept), Some(captured)) = (kept, self.scratch.captured.get_mut(slot)) {
+                    *captured = kept;
+                }
+            }
+            if !self.holds(&rule.test) {
+                self.tell_broken(rule, Some(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rule holds, or is about something that is not there.
+    #[inline]
+    fn holds(&self, test: &Test) -> bool {
+        let both = |one, other, hold: fn(&str, &str) -> bool| match (self.read(one), self.read(other)) {
+            (Some(one), Some(other)) => hold(&one, &other),
+            _ => true,
+        };
         match test {
-            Test::NotBefore { later, earlier } => {
-                let broken = !not_before(&self.read(later)?, &self.read(earlier)?);
-                broken.then(|| (vec![later], Rule::NotBefore, earlier.pointer.clone()))
+            Test::NotBefore { later, earlier } => both(later, earlier, dates::not_before),
+            Test::Equal { left, right } => both(left, right, |left, right| left == right),
+            Test::NotAbove { lesser, greater, where_equal } => {
+                let comparable = where_equal.iter().all(|(one, other)| self.read(one) == self.read(other));
+                !comparable
+                    || both(lesser, greater, |lesser, greater| numbers::compare(lesser, greater) != Ordering::Greater)
             }
-            Test::Equal { left, right } => {
-                let broken = self.read(left)? != self.read(right)?;
-                broken.then(|| (vec![left], Rule::Equal, right.pointer.clone()))
+            Test::PartOf { part, whole, from, to } => match (self.read(part), self.read(whole)) {
+                (Some(part), Some(whole)) => is_part(&part, &whole, *from, *to),
+                _ => true,
+            },
+            Test::IdentifierOf { value, kind_field, codes } => match self.typed(value, kind_field, codes) {
+                Some((kind, value)) => identifier::check_exact(kind, value.as_bytes()) == Ok(None),
+                None => true,
+            },
+            Test::Requires { condition, then } => {
+                !self.called_for(condition.among.as_deref(), &condition.operand)
+                    || then.iter().all(|operand| self.present(operand))
             }
-            Test::Requires { condition, among, then } => {
-                let calls = match among {
-                    None => self.present(condition),
-                    Some(values) => {
-                        let value = self.read(condition)?;
-                        values.iter().any(|known| *known == value)
-                    }
-                };
-                if !calls || then.iter().all(|operand| self.present(operand)) {
-                    return None;
-                }
-                let missing = then.iter().filter(|operand| !self.present(operand)).collect();
-                Some((missing, Rule::RequiredBy, condition.pointer.clone()))
+            Test::AllowedWhen { condition, field, among } => {
+                !self.called_for(condition.among.as_deref(), &condition.operand)
+                    || self.read(field).is_none_or(|value| among.iter().any(|known| *known == value))
             }
-            Test::OneOfPresent { paths } => {
-                if paths.iter().any(|operand| self.present(operand)) {
-                    return None;
-                }
-                let names: Vec<_> = paths.iter().map(|operand| operand.pointer.as_str()).collect();
-                Some((paths.iter().take(1).collect(), Rule::OneOfPresent, names.join(", ")))
-            }
-            Test::OrganisationCodeOf { organisation_code, uscc } => {
-                let (code, whole) = (self.read(organisation_code)?, self.read(uscc)?);
-                let inner = whole.get(ORGANISATION_CODE_IN_USCC)?;
-                // GB 11714 prints a hyphen before the check character; machines leave it out.
-                let broken = !code.chars().filter(|&c| c != '-').eq(inner.chars());
-                broken.then(|| (vec![organisation_code], Rule::OrganisationCodeOf, uscc.pointer.clone()))
-            }
+            Test::OneOfPresent { paths } => paths.iter().any(|operand| self.present(operand)),
         }
     }
 
+    fn called_for(&self, among: Option<&[String]>, operand: &Operand) -> bool {
+        match among {
+            None => self.present(operand),
+            Some(values) => self.read(operand).is_some_and(|value| values.iter().any(|known| *known == value)),
+        }
+    }
+
+    /// A value that another field calls an identifier of a kind that we know.
+    fn typed(&self, value: &Operand, kind_field: &Operand, codes: &[KindCode]) -> Option<(Kind, Cow<'p, str>)> {
+        let code = self.read(kind_field)?;
+        let known = codes.iter().find(|known| *known.code == *code)?;
+        Some((known.kind, self.read(value)?))
+    }
+
+    /// Tells that a rule is broken, at the field or fields that break it.
+    #[cold]
+    fn tell_broken(&mut self, rule: &CrossRule, element: Option<usize>) -> Result<(), Halt> {
+        let pointer = |operand: &Operand| match element {
+            Some(number) => operand.pointer.replace('*', &number.to_string()),
+            None => operand.pointer.clone(),
+        };
+        let (places, broken, detail) = match &rule.test {
+            Test::NotBefore { later, earlier } => (vec![pointer(later)], Rule::NotBefore, pointer(earlier)),
+            Test::NotAbove { lesser, greater, .. } => (vec![pointer(lesser)], Rule::NotAbove, pointer(greater)),
+            Test::Equal { left, right } => (vec![pointer(left)], Rule::Equal, pointer(right)),
+            Test::PartOf { part, whole, .. } => (vec![pointer(part)], Rule::PartOf, pointer(whole)),
+            Test::IdentifierOf { value, kind_field, codes } => {
+                let Some((kind, text)) = self.typed(value, kind_field, codes) else {
+                    return Ok(());
+                };
+                let pointer = pointer(value);
+                return self.identifier(kind, &text, &Path::Member(&Path::Root, pointer.trim_start_matches('/')));
+            }
+            Test::Requires { condition, then } => {
+                let missing = then.iter().filter(|operand| !self.present(operand)).map(pointer).collect();
+                (missing, Rule::RequiredBy, pointer(&condition.operand))
+            }
+            Test::AllowedWhen { condition, field, .. } => {
+                (vec![pointer(field)], Rule::NotAllowedWith, pointer(&condition.operand))
+            }
+            Test::OneOfPresent { paths } => {
+                let names: Vec<_> = paths.iter().map(pointer).collect();
+                (names.iter().take(1).cloned().collect(), Rule::OneOfPresent, names.join(", "))
+            }
+        };
+        for place in places {
+            let mut violation = Violation::new(place, broken, Detail::Text(&detail));
+            violation.name.clone_from(&rule.name);
+            self.push(violation)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn present(&self, operand: &Operand) -> bool {
         self.captured(operand.slot) != Captured::Absent
     }
 
+    #[inline]
     fn read(&self, operand: &Operand) -> Option<Cow<'p, str>> {
         self.captured(operand.slot).read(&self.cursor)
     }
@@ -137,4 +204,15 @@ impl<'p> Run<'_, 'p> {
         };
         Ok(Some(Subject { kind, value }))
     }
+}
+
+/// Whether `part` is the characters `from` to `to` of `whole`, counted from 1. A text that is too short has no such part, and its own
+/// field says what is wrong with it.
+fn is_part(part: &str, whole: &str, from: usize, to: usize) -> bool {
+    let from = from.saturating_sub(1);
+    if whole.is_ascii() {
+        return whole.get(from..to).is_none_or(|inner| inner == part);
+    }
+    let inner = || whole.chars().skip(from).take(to - from);
+    inner().count() < to - from || inner().eq(part.chars())
 }

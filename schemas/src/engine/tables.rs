@@ -70,6 +70,7 @@ impl CodeTable {
     }
 
     /// Whether the table has this code.
+    #[inline]
     pub fn contains(&self, code: &str) -> bool {
         self.set.contains(code)
     }

@@ -5,14 +5,14 @@
 //! caller's scratch room. Rules go on after a violation; grammar cannot, for nothing after a broken token has a known place.
 
 use super::facts::{Captured, Facts, Scratch, Subject};
-use super::lexer::{Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
+use super::lexer::{self, Cursor, MAX_DOCUMENT_DEPTH, Stop, Text};
 use super::numbers::{self, Value};
 use super::profile::MAX_INDEXED;
 use super::program::{
     ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
 };
 use super::violation::{Detail, MAX_VIOLATIONS, Path, Rule, Violation, Violations};
-use super::{dates, text};
+use super::{dates, escapes, text};
 use crate::identifier;
 use std::borrow::Cow;
 
@@ -40,12 +40,16 @@ pub(crate) fn run<'p>(
     if payload.len() > max_bytes {
         return refuse(Rule::PayloadTooLarge, max_bytes);
     }
-    let text = match std::str::from_utf8(payload) {
+    let text = match lexer::utf8(payload) {
         Ok(text) => text,
-        Err(error) => return refuse(Rule::NotUtf8, error.valid_up_to()),
+        Err(valid_up_to) => return refuse(Rule::NotUtf8, valid_up_to),
     };
     scratch.captured.clear();
     scratch.captured.resize(program.slots, Captured::Absent);
+    scratch.elements.iter_mut().for_each(Vec::clear);
+    if scratch.elements.len() < program.groups.len() {
+        scratch.elements.resize_with(program.groups.len(), Vec::new);
+    }
     let mut run = Run { program, cursor: Cursor::new(text), scratch, violations: Vec::new(), warnings: Vec::new() };
     match run.record() {
         Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
@@ -119,7 +123,9 @@ impl<'r, 'p> Run<'r, 'p> {
         Halt::Told
     }
 
-    /// One value at one place, and its capture.
+    /// One value at one place, and its capture. Part of the loops of [`Run::object`] and [`Run::array`], so that a scalar costs no
+    /// call; those two are calls.
+    #[inline(always)]
     fn value(&mut self, id: NodeId, path: &Path<'_>) -> Result<(), Halt> {
         let program = self.program;
         let Some(node) = program.nodes.get(id) else {
@@ -137,14 +143,14 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn checked_value(&mut self, node: &'r Node, path: &Path<'_>) -> Result<Captured, Halt> {
         let start = self.cursor.at;
         match (self.cursor.peek(), &node.shape) {
             (b'"', Shape::Text(rules)) => {
                 let token = self.cursor.string()?;
                 self.text(rules, token, path)?;
-                return Ok(Captured::Text(token));
+                return Ok(Captured::text(token));
             }
             (b'{', Shape::Object(rules)) => self.object(rules, path)?,
             (b'[', Shape::Array(rules)) => self.array(rules, path)?,
@@ -161,9 +167,10 @@ impl<'r, 'p> Run<'r, 'p> {
                 self.violate(path.pointer(), Rule::WrongType, Detail::Text(type_name(shape)))?;
             }
         }
-        Ok(Captured::Raw { start, end: self.cursor.at })
+        Ok(Captured::Plain { start, end: self.cursor.at })
     }
 
+    #[inline(never)]
     fn object(&mut self, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.enter()?;
         let mut seen = 0u128;
@@ -217,6 +224,7 @@ impl<'r, 'p> Run<'r, 'p> {
         self.violate(path.unknown_member(&again.decode(token)), Rule::UnknownProperty, Detail::None)
     }
 
+    #[inline(never)]
     fn array(&mut self, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.enter()?;
         let mut count = 0;
@@ -227,6 +235,9 @@ impl<'r, 'p> Run<'r, 'p> {
                 // Elements beyond the bound are refused as a whole: only their grammar is read.
                 if count < rules.most {
                     self.value(rules.items, &Path::Element(path, count))?;
+                    if let Some(group) = rules.group {
+                        self.keep_element(group);
+                    }
                 } else {
                     self.cursor.skip_value()?;
                 }
@@ -245,6 +256,14 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
+    /// Puts what was captured in an element aside, and makes room for the next one.
+    fn keep_element(&mut self, group: usize) {
+        let Scratch { captured, elements, .. } = &mut *self.scratch;
+        if let (Some(group), Some(kept)) = (self.program.groups.get(group), elements.get_mut(group)) {
+            kept.extend(group.slots.iter().map(|&slot| captured.get_mut(slot).map(std::mem::take).unwrap_or_default()));
+        }
+    }
+
     fn boolean(&mut self, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
         self.cursor.literal(literal)?;
         if allowed { Ok(()) } else { self.violate(path.pointer(), Rule::NotAllowed, Detail::None) }
@@ -259,6 +278,7 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(value)
     }
 
+    #[inline(never)]
     fn integer(&mut self, rules: &IntegerRules, path: &Path<'_>) -> Result<(), Halt> {
         let value = match self.exact_number(path)? {
             Some(Value::Integer(value)) => value,
@@ -279,6 +299,7 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
+    #[inline(never)]
     #[expect(
         clippy::cast_precision_loss,
         reason = "bounds of a `number` are doubles; integers are compared as JSON Schema compares them"
@@ -303,7 +324,7 @@ impl<'r, 'p> Run<'r, 'p> {
 
     #[inline]
     fn text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
-        if !token.escaped {
+        if !token.escaped() {
             return self.plain_text(rules, self.cursor.slice(token.start, token.end), path);
         }
         self.escaped_text(rules, token, path)
@@ -311,15 +332,15 @@ impl<'r, 'p> Run<'r, 'p> {
 
     #[cold]
     fn escaped_text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
-        if token.lone_surrogate {
+        if token.lone_surrogate() {
             self.violate(path.pointer(), Rule::LoneSurrogate, Detail::None)?;
         }
-        if token.nul {
+        if token.nul() {
             self.violate(path.pointer(), Rule::NulCharacter, Detail::None)?;
         }
         let mut value = std::mem::take(&mut self.scratch.text);
         value.clear();
-        super::lexer::unescape(self.cursor.slice(token.start, token.end), &mut value);
+        escapes::unescape(self.cursor.slice(token.start, token.end), &mut value);
         let told = self.plain_text(rules, &value, path);
         self.scratch.text = value;
         told

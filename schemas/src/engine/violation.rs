@@ -105,8 +105,12 @@ rules! {
     RequiredBy "REQUIRED_BY" "required because of {}" "因 {} 而必填"
     /// None of several fields is there.
     OneOfPresent "ONE_OF_PRESENT" "at least one of {} must be present" "{} 至少填写一项"
-    /// The organisation code is not the one inside the credit code.
-    OrganisationCodeOf "ORGANISATION_CODE_OF" "must be the organisation code inside {}" "应与 {} 中的组织机构代码一致"
+    /// A quantity is above the one that bounds it.
+    NotAbove "NOT_ABOVE" "must not be greater than {}" "不得大于 {}"
+    /// A text is not the part of another one that it must be.
+    PartOf "PART_OF" "must equal its part of {}" "应与 {} 中的相应部分一致"
+    /// A value that does not go together with another field's.
+    NotAllowedWith "NOT_ALLOWED_WITH" "not one of the values that go with {}" "与 {} 的取值不相符"
     /// There were more violations.
     TooManyViolations "TOO_MANY_VIOLATIONS" "more than {} violations; the rest is not told" "违规超过 {} 项，其余不再列出"
 }

@@ -49,7 +49,11 @@ fn wrong_credit_codes_have_their_reasons() {
         91320621MA1MRHG207 111111111111111111 911000001000039621",
     );
     all(Kind::Uscc, Err(Reason::WrongLength), "9134000071177114J 91340000711771143J0 9");
-    all(Kind::Uscc, Err(Reason::WrongCharacter), "91340000O11771143J 91340000711771143I 9134000071177114_J");
+    all(
+        Kind::Uscc,
+        Err(Reason::WrongCharacter),
+        "91340000O11771143J 9134O000711771143J 91340000711771143I 9134000071177114_J",
+    );
     all(Kind::Uscc, Err(Reason::InnerCheckMismatch), "A1320621MA1MRHG217");
     // No such department: the checks are right, and the table grows.
     all(Kind::Uscc, Ok(Some(Reason::UnknownAuthority)), "B7320621MA1MRHG20G L8320621MA1MRHG204");

@@ -2,7 +2,7 @@
 //! table.
 //!
 //! Unknown keys are refused, and all mistakes are told at once, each with its path. Environment variables
-//! `SHUQIAO_ADAPTER__{SECTION}__{KEY}` override single values, for addresses and secrets.
+//! `SHUQIAO_ADAPTER__{SECTION}__{KEY}` override single values, for addresses and secrets; a section within a section is one `__` more.
 
 mod parse;
 mod values;
@@ -13,7 +13,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 pub use parse::{Mistakes, from_text, load, override_from};
-pub use values::Secret;
+pub use values::{Secret, duration, secret_of};
 
 /// A whole configuration. Build it with [`load`] or [`from_text`], or as a value for an adapter in the same process.
 #[derive(Clone, Debug)]

@@ -66,7 +66,7 @@ pub fn from_text(
     }
     let own = own.unwrap_or_default();
     if let Some(name) = &adapter {
-        check_adapter(name, adapters, &own, publish.is_some(), subscribe.is_some(), &mut mistakes);
+        check_adapter(name, adapters, &own, publish.as_ref(), subscribe.is_some(), &mut mistakes);
     }
     match (adapter, broker, state, mistakes.is_empty()) {
         (Some(adapter), Some(broker), Some(state), true) => {
@@ -76,18 +76,24 @@ pub fn from_text(
     }
 }
 
-/// Puts `SHUQIAO_ADAPTER__{SECTION}__{KEY}` into the table: section and key in upper case, `-` as `_`. A value is taken as text.
+/// Puts `SHUQIAO_ADAPTER__{SECTION}__{KEY}` into the table: section and key in upper case, `-` as `_`, a section within a section behind one more
+/// `__`. A value is taken as text.
 pub fn override_from(table: &mut Table, environment: impl Iterator<Item = (String, String)>) {
     for (name, value) in environment {
-        let Some((section, key)) = name.strip_prefix("SHUQIAO_ADAPTER__").and_then(|rest| rest.split_once("__")) else {
-            continue;
-        };
-        let section = section.to_ascii_lowercase();
-        // `[market-supervision]` is MARKET_SUPERVISION in the environment: prefer the section that is there.
-        let section = table.keys().find(|existing| existing.replace('-', "_") == section).cloned().unwrap_or(section);
-        let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(inner) = entry {
-            inner.insert(key.to_ascii_lowercase(), Value::String(value));
+        let Some(path) = name.strip_prefix("SHUQIAO_ADAPTER__") else { continue };
+        let path = path.to_ascii_lowercase();
+        let Some((sections, key)) = path.rsplit_once("__") else { continue };
+        let mut place = Some(&mut *table);
+        for section in sections.split("__") {
+            place = place.and_then(|table| {
+                // `[market-supervision]` is MARKET_SUPERVISION in the environment: prefer the section that is there.
+                let there = table.keys().find(|existing| existing.replace('-', "_") == section).cloned();
+                let entry = table.entry(there.unwrap_or_else(|| section.to_owned()));
+                entry.or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+            });
+        }
+        if let Some(section) = place {
+            section.insert(key.to_owned(), Value::String(value));
         }
     }
 }
@@ -148,7 +154,7 @@ fn check_adapter(
     name: &str,
     adapters: &[&'static dyn ErasedAdapter],
     own: &Table,
-    publishes: bool,
+    publish: Option<&Publish>,
     subscribes: bool,
     mistakes: &mut Vec<String>,
 ) {
@@ -158,13 +164,19 @@ fn check_adapter(
         return;
     };
     let descriptor = adapter.describe();
-    if publishes && !descriptor.source {
+    if publish.is_some() && !descriptor.source {
         mistakes.push(format!("[publish] the adapter {name} has no source"));
+    }
+    if let Some(publish) = publish
+        && !descriptor.record_types.contains(&publish.record_type.as_str())
+    {
+        let known = descriptor.record_types.join(", ");
+        mistakes.push(format!("[publish] record_type: the adapter {name} maps to {known}"));
     }
     if subscribes && !descriptor.sink {
         mistakes.push(format!("[subscribe] the adapter {name} has no sink"));
     }
-    if !publishes && !subscribes {
+    if publish.is_none() && !subscribes {
         mistakes.push("neither [publish] nor [subscribe] is there: the adapter would do nothing".into());
     }
     mistakes.extend(adapter.config_mistakes(own));

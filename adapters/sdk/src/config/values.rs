@@ -1,9 +1,11 @@
 //! The types that configuration values have, and the defaults that need a function.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::AdapterError;
 
 /// A password, a key, an address with a password in it: its `Debug` is blank.
 #[derive(Clone, Deserialize)]
@@ -28,8 +30,28 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `30s`, `2m`, `500ms`.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// A secret that stands in the configuration, or alone in a file that the configuration names. `key` is what the error calls it.
+///
+/// # Errors
+/// Configuration: the file cannot be read, or neither is given.
+pub async fn secret_of(key: &str, value: Option<&Secret>, file: Option<&Path>) -> Result<Secret, AdapterError> {
+    match (value, file) {
+        (Some(value), _) => Ok(value.clone()),
+        (None, Some(path)) => {
+            let text = tokio::fs::read_to_string(path).await.map_err(|cause| {
+                AdapterError::configuration(format!("{key}_file {} cannot be read", path.display())).because(cause)
+            })?;
+            Ok(Secret::new(text.trim()))
+        }
+        (None, None) => Err(AdapterError::configuration(format!("{key}: missing"))),
+    }
+}
+
+/// `30s`, `2m`, `500ms`: for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// The deserializer's.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|_| D::Error::custom("not a duration; write it as `30s` or `2m`"))
 }

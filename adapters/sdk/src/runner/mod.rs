@@ -93,6 +93,8 @@ pub struct Report {
     pub total: Counts,
     /// Open dead letters by the rule that they break, most first.
     pub reasons: Vec<(String, u64)>,
+    /// Records published with something repaired or left out, by rule, most first.
+    pub warnings: Vec<(String, u64)>,
 }
 
 /// Runs one adapter until it ends. `token` tells it to stop; dropping the future is a crash, and loses nothing either.
@@ -110,7 +112,12 @@ pub async fn run(
     let runner = Runner { config, options, state: &state, token: &token };
     let outcome = runner.roles(adapter).await;
     let total = state.counts().await?;
-    let report = Report { run: total.since(&before), total, reasons: state.dead_letter_reasons().await? };
+    let report = Report {
+        run: total.since(&before),
+        total,
+        reasons: state.dead_letter_reasons().await?,
+        warnings: state.warnings().await?,
+    };
     state.close().await;
     outcome.map(|()| report)
 }
@@ -184,7 +191,7 @@ impl Runner<'_> {
         if self.options.once && backoff.failures() >= self.config.run.once_attempts {
             return Err(Error::GaveUp { attempts: backoff.failures(), cause: Box::new(failure) });
         }
-        tracing::warn!(verb, error = %chain(&failure), wait_ms = wait.as_millis() as u64, "trying again");
+        tracing::warn!(verb, error = %chain(&failure), ?wait, "trying again");
         Ok(tokio::select! {
             () = tokio::time::sleep(wait) => true,
             () = self.token.cancelled() => false,

@@ -147,6 +147,7 @@ impl Reader<'_> {
         metrics.read.inc_by(recorded.read);
         metrics.unchanged.inc_by(recorded.unchanged);
         metrics.dead_letters.inc_by(recorded.dead_letters);
+        metrics.warned(&recorded.warnings);
         metrics.outbox_bytes.set(self.signals.outbox_grew(recorded.bytes));
         self.settle_due = true;
         self.signals.recorded.notify_one();

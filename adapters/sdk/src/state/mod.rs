@@ -50,6 +50,9 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// There is none, where one is asked about.
+    #[error("there is no state file {0:?}: the adapter has not run yet, or state.path is another")]
+    Missing(PathBuf),
     /// A newer program wrote it.
     #[error("the state file {0:?} was written by a newer version of this program")]
     Newer(PathBuf),
@@ -65,7 +68,7 @@ impl Error {
     /// A full disk or a busy file may pass; a damaged one does not.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Locked(_) | Self::Lock { .. } | Self::Newer(_) => ErrorClass::Configuration,
+            Self::Locked(_) | Self::Lock { .. } | Self::Missing(_) | Self::Newer(_) => ErrorClass::Configuration,
             Self::Sqlite(_) => ErrorClass::Transient,
             Self::Damaged(_) => ErrorClass::Protocol,
         }
@@ -144,8 +147,11 @@ impl State {
     /// Opens the file beside a run: to look, and to put dead letters back into the outbox.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Missing`]: looking makes no file.
     pub async fn open_beside(path: &Path) -> Result<Self, Error> {
+        if !path.is_file() {
+            return Err(Error::Missing(path.to_owned()));
+        }
         Self::connect(path, None).await
     }
 
@@ -223,6 +229,16 @@ impl State {
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&mut *transaction).await?;
         counts.waiting = stored_u64(waiting);
         Ok(counts)
+    }
+
+    /// Records published with something repaired or left out, by rule, most first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn warnings(&self) -> Result<Vec<(String, u64)>, Error> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT rule, value FROM warning ORDER BY value DESC, rule").fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(rule, value)| (rule, stored_u64(value))).collect())
     }
 
     /// Count and digest over the live records published, in ascending bytes of the key.

@@ -1,5 +1,7 @@
 //! The outbox: what has been read and is not yet acknowledged, with the sequences under which it is sent.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use shuqiao_proto::{digest::payload_digest, v1};
@@ -37,7 +39,7 @@ impl Entry {
 }
 
 /// What became of the rows of one batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// All of them.
     pub read: u64,
@@ -49,6 +51,8 @@ pub struct Recorded {
     pub waiting: u64,
     /// What the outbox grew by.
     pub bytes: u64,
+    /// What was repaired or left out of the records put there, by rule.
+    pub warnings: BTreeMap<String, u64>,
 }
 
 /// What the exchange said of one record.
@@ -144,6 +148,9 @@ impl State {
                         Some(bytes) => {
                             recorded.waiting += 1;
                             recorded.bytes += bytes;
+                            for warning in &row.warnings {
+                                *recorded.warnings.entry(warning.rule.clone()).or_default() += 1;
+                            }
                         }
                         None => recorded.unchanged += 1,
                     }
@@ -173,6 +180,16 @@ impl State {
         count(&mut transaction, "read", recorded.read).await?;
         count(&mut transaction, "unchanged", recorded.unchanged).await?;
         count(&mut transaction, "dead_letters", recorded.dead_letters).await?;
+        for (rule, more) in &recorded.warnings {
+            sqlx::query(
+                "INSERT INTO warning (rule, value) VALUES (?, ?) \
+                 ON CONFLICT (rule) DO UPDATE SET value = value + excluded.value",
+            )
+            .bind(rule)
+            .bind(to_stored(*more))
+            .execute(&mut *transaction)
+            .await?;
+        }
         transaction.commit().await?;
         Ok(recorded)
     }

@@ -7,7 +7,8 @@ use sqlx::SqlitePool;
 use super::Error;
 
 /// Each entry brings the file from its index to the next version. Entries are never changed, only added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     position BLOB NOT NULL
@@ -77,7 +78,15 @@ CREATE TABLE numbering (
     adopted INTEGER NOT NULL
 );
 INSERT INTO numbering (id, next_sequence, version_base, adopted) VALUES (1, 1, 0, 0);
-"];
+",
+    "
+-- Records published with something repaired or left out, by rule.
+CREATE TABLE warning (
+    rule TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+",
+];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;

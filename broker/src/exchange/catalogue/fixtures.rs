@@ -33,9 +33,25 @@ const SCHEMA: &str = r#"{
   }
 }"#;
 
+/// A key and whom it is about, whose kind stands beside it.
+const FILE_SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "$id": "urn:shuqiao:record-type:file:v1",
+  "title": "File", "x-title-zh": "档案",
+  "x-key": ["/id"],
+  "x-subject": {"value": "/holder", "kind-field": "/holder_kind"},
+  "type": "object", "required": ["id"], "additionalProperties": false,
+  "properties": {
+    "id": {"title": "Id", "x-title-zh": "编号", "type": "string", "minLength": 1, "maxLength": 40},
+    "holder": {"title": "Holder", "x-title-zh": "持有人", "type": "string", "maxLength": 40},
+    "holder_kind": {"title": "Kind", "x-title-zh": "证件类型", "type": "string", "maxLength": 40}
+  }
+}"#;
+
 pub(crate) fn record_types() -> RecordTypes {
-    let sample = RecordType::compile(SCHEMA.as_bytes(), &CodeTables::default()).expect("the schema above");
-    std::iter::once(Arc::new(sample)).collect()
+    let compile =
+        |schema: &str| RecordType::compile(schema.as_bytes(), &CodeTables::default()).expect("a schema above");
+    [SCHEMA, FILE_SCHEMA].map(|schema| Arc::new(compile(schema))).into_iter().collect()
 }
 
 pub(crate) fn secret() -> HashSecret {

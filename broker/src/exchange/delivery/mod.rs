@@ -30,6 +30,7 @@ mod metrics;
 mod reading;
 mod stream;
 mod tail;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,7 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::Delivered;
 pub use metrics::Metrics;
-pub use stream::{Batch, Event, Handle, Stream};
+pub use stream::{Batch, Event, Stream};
+pub use window::Handle;
 
 use super::{
     Error,

@@ -22,6 +22,7 @@ use super::{
     positions,
     reading::Reading,
     tail::Span,
+    window::{Handle, Shared, Window},
 };
 use crate::exchange::{
     Error,
@@ -48,66 +49,6 @@ pub enum Event {
     Batch(Batch),
     /// Every record before these positions is acknowledged, durably.
     CursorMoved(Vec<Position>),
-}
-
-/// What a stream and its handles share.
-#[derive(Debug)]
-struct Shared {
-    place: Place,
-    dataset: DatasetId,
-    generation: u64,
-    window: Mutex<Window>,
-    wake: Notify,
-}
-
-#[derive(Debug)]
-struct Window {
-    /// Records that may still be sent.
-    credit: u64,
-    in_flight: InFlight,
-    /// As last marked for writing.
-    marked: Vec<u64>,
-}
-
-impl Shared {
-    fn room(&self) -> &Room {
-        &self.place.room
-    }
-
-    /// Notes the cursor for writing where it has moved. Under the window's lock, so that marks come in order.
-    fn mark(&self, window: &mut Window, acknowledged: usize) {
-        let cursor = window.in_flight.cursor();
-        if cursor != window.marked {
-            window.marked.clone_from(&cursor);
-            self.room().cursors.mark(&self.place.subscription, self.generation, cursor, acknowledged);
-        }
-    }
-}
-
-/// Takes what the client says, whatever the stream is doing. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Handle(Arc<Shared>);
-
-impl Handle {
-    /// Allows so many more records to be in flight.
-    pub fn credit(&self, records: u32) {
-        let mut window = self.0.window.lock();
-        window.credit = window.credit.saturating_add(u64::from(records));
-        drop(window);
-        self.0.wake.notify_one();
-    }
-
-    /// Takes acknowledgements, in any order. A position that is not in flight is ignored.
-    pub fn acknowledge(&self, positions: impl IntoIterator<Item = Position>) {
-        let mut window = self.0.window.lock();
-        let settled = positions.into_iter().filter(|position| window.in_flight.settle(*position)).count();
-        if settled > 0 {
-            self.0.mark(&mut window, settled);
-            drop(window);
-            self.0.room().metrics().acknowledged(&self.0.dataset, settled);
-            self.0.wake.notify_one();
-        }
-    }
 }
 
 /// A reader and what it read; the reader again, because a read that is on its way owns it.

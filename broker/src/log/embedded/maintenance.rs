@@ -60,8 +60,9 @@ pub(super) fn pass(shared: &Shared) -> Result<u64, Error> {
                     return Ok(removed);
                 }
                 let store = shared.store()?;
-                let slice = compact(&store, place, partition.standing().next, horizon_ms)?;
-                let buried = bury(&store, place, horizon_ms.saturating_sub(window_ms))?;
+                let next = partition.standing().next;
+                let slice = compact(&store, place, next, horizon_ms)?;
+                let buried = bury(&store, place, next, horizon_ms.saturating_sub(window_ms))?;
                 removed += slice.removed + buried.removed;
                 if !slice.more && !buried.more {
                     break;
@@ -135,13 +136,14 @@ fn compact(store: &Store, place: Place, next: u64, horizon_ms: i64) -> Result<Sl
     Ok(Slice { removed, more })
 }
 
-/// Removes tombstones that were the newest of their key for a second window.
-fn bury(store: &Store, place: Place, horizon_ms: i64) -> Result<Slice, Error> {
+/// Removes tombstones that were the newest of their key for a second window. The last entry of a partition stays, whatever it is: without it nobody who reads
+/// the log from its beginning would know that it has reached the end.
+fn bury(store: &Store, place: Place, next: u64, horizon_ms: i64) -> Result<Slice, Error> {
     let mut change = store.change();
     let mut gone = HashSet::new();
     let mut opened = 0;
     for (offset, time_ms, key) in store.graves(place, ROWS_MAX)? {
-        if time_ms > horizon_ms {
+        if time_ms > horizon_ms || offset + 1 == next {
             break;
         }
         opened += 1;

@@ -35,7 +35,7 @@ use self::{
     store::{Place, Sizes, Standing, Store, StoredTopic},
     writer::{Part, Queue, Submission},
 };
-use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, fence::Fence};
+use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, entry_bytes, fence::Fence};
 use crate::exchange::clock::Clock;
 
 /// How the embedded log is set up.
@@ -543,7 +543,7 @@ fn encode(topic: &Topical, entries: &[Entry], limit: usize) -> Result<(Vec<Part>
     let mut builders: Vec<(u32, chunk::Builder)> = Vec::new();
     let mut order = Vec::with_capacity(entries.len());
     for entry in entries {
-        let bytes = size(entry);
+        let bytes = entry_bytes(entry);
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
@@ -567,12 +567,6 @@ fn encode(topic: &Topical, entries: &[Entry], limit: usize) -> Result<(Vec<Part>
         })
         .collect();
     Ok((parts, order))
-}
-
-/// Bytes of an entry's key, value and headers.
-fn size(entry: &Entry) -> usize {
-    let headers: usize = entry.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    headers + entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len)
 }
 
 fn out_of_range(topic: &Topical, partition: u32, offset: u64, standing: Standing) -> Error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
-    super::{Error, Reader, StoredEntry},
+    super::{Error, Reader, StoredEntry, stored_bytes},
     Recent, Shared, Topical, chunk, out_of_range, unavailable,
 };
 
@@ -39,10 +39,7 @@ struct Gathered {
 
 impl Gathered {
     fn push(&mut self, entry: StoredEntry) {
-        let headers: usize = entry.headers.0.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.bytes += headers
-            + entry.key.as_ref().map_or(0, bytes::Bytes::len)
-            + entry.value.as_ref().map_or(0, bytes::Bytes::len);
+        self.bytes += stored_bytes(&entry);
         self.entries.push(entry);
     }
 

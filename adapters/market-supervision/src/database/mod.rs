@@ -1,0 +1,381 @@
+//! The registry as a table of MySQL or MariaDB: first all of it in the order of its key, then what changes.
+//!
+//! Changes are read in the order of (update column, key), so that rows of one moment lie on both sides of a page's end without loss. Each round begins
+//! an overlap before the newest change seen: a transaction that ends late shows rows with a time that has passed already. What is read twice
+//! says nothing new, and the runner counts it as unchanged. Once a round says the same for as long as the overlap, the table is only asked how
+//! much lies there, and read again when that changes.
+//!
+//! What it cannot see: a row that vanishes (name a column that says so in `database.deleted`), and a row that changes while its update column does
+//! not move. Both are written in the README.
+
+mod client;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use shuqiao_adapter_sdk::{
+    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
+    text::{BadByte, LegacyEncoding, decode},
+};
+use shuqiao_schemas::identifier::{Kind, detect};
+use tokio::time::Instant;
+
+use self::client::{Client, Extent, Found};
+use crate::{
+    config::{Columns, DatabaseConfig},
+    mapping::{Fields, Mapped, map, map_deleted},
+};
+
+/// Where changes are read from in a table that has none yet.
+const BEGINNING: &str = "1971-01-01 00:00:00";
+
+/// Where reading stands. Moments are written as the database writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+enum Stand {
+    /// In the table, in the order of the key. `since`: the newest change when it began.
+    #[serde(rename = "snapshot")]
+    Snapshot { since: String, after: Option<String> },
+    /// In a round of changes that began an overlap before `from`. `newest`: where the next round begins.
+    #[serde(rename = "changes")]
+    Changes { from: String, newest: String, after: Option<(String, String)> },
+}
+
+impl Stand {
+    fn parse(position: &Position) -> Result<Self, AdapterError> {
+        serde_json::from_slice(&position.0).map_err(|cause| {
+            AdapterError::configuration(
+                "the state file remembers another kind of source; give this one a file of its own",
+            )
+            .because(cause)
+        })
+    }
+
+    fn to_position(&self) -> Position {
+        // Texts: this cannot fail.
+        Position(serde_json::to_vec(self).unwrap_or_default().into())
+    }
+}
+
+/// What a round came to: whether the next one says the same.
+#[derive(Default)]
+struct Round {
+    digest: Sha256,
+    /// It began in this process, so that it has seen everything from its beginning on.
+    whole: bool,
+}
+
+/// The source.
+pub(crate) struct TableSource {
+    client: Client,
+    mapper: Mapper,
+    stand: Option<Stand>,
+    once: bool,
+    poll: Duration,
+    overlap: Duration,
+    look_at: Instant,
+    round: Round,
+    /// The last whole round, and when one last said something else.
+    said: Option<([u8; 32], Instant)>,
+    /// Nothing is read again while this much lies there.
+    quiet: Option<Extent>,
+}
+
+impl TableSource {
+    pub(crate) async fn open(
+        config: DatabaseConfig,
+        columns: Columns,
+        context: &Context,
+    ) -> Result<Self, AdapterError> {
+        let stand = context.position.as_ref().map(Stand::parse).transpose()?;
+        let (poll, overlap) = (config.poll, config.overlap);
+        let mapper = Mapper { config, columns };
+        let client = Client::connect(&mapper.config, mapper.wanted()).await?;
+        let whole = matches!(&stand, Some(Stand::Changes { after: None, .. }));
+        Ok(Self {
+            client,
+            mapper,
+            stand,
+            once: context.once,
+            poll,
+            overlap,
+            look_at: Instant::now(),
+            round: Round { whole, ..Round::default() },
+            said: None,
+            quiet: None,
+        })
+    }
+
+    fn batch(&self, found: Vec<Found>, stand: &Stand) -> Batch {
+        let rows = found.into_iter().map(|found| self.mapper.row(self.client.columns(), found)).collect();
+        Batch { rows, position: stand.to_position() }
+    }
+
+    async fn snapshot(&mut self, since: String, after: Option<String>) -> Result<Batch, AdapterError> {
+        let found = self.client.snapshot(after.as_deref()).await?;
+        let stand = match found.last() {
+            Some(last) if found.len() >= self.client.page() => Stand::Snapshot { since, after: Some(last.key.clone()) },
+            _ => {
+                self.round = Round { whole: true, ..Round::default() };
+                Stand::Changes { from: since.clone(), newest: since, after: None }
+            }
+        };
+        let batch = self.batch(found, &stand);
+        self.stand = Some(stand);
+        Ok(batch)
+    }
+
+    /// `None`: the round has ended.
+    async fn changes(
+        &mut self,
+        from: String,
+        newest: String,
+        after: Option<(String, String)>,
+    ) -> Result<Option<Batch>, AdapterError> {
+        let found = self.client.changes(&from, after.as_ref()).await?;
+        let Some(last) = found.last() else { return Ok(None) };
+        let (_, future) = self.client.newest().await?;
+        // Moments of one column are written alike, so their texts are in their order.
+        let times = found.iter().filter_map(|found| found.updated.as_ref());
+        let newest =
+            times.filter(|updated| **updated <= future).max().filter(|at| **at > newest).cloned().unwrap_or(newest);
+        let after = Some((last.updated.clone().unwrap_or_default(), last.key.clone()));
+        let stand = Stand::Changes { from, newest, after };
+        let batch = self.batch(found, &stand);
+        for row in &batch.rows {
+            self.round.digest.update(Sha256::digest(&row.raw));
+        }
+        self.stand = Some(stand);
+        Ok(Some(batch))
+    }
+
+    /// The round from `from` has ended; the next one begins at `newest`. Whether it had begun here, and so had seen everything.
+    async fn end_round(&mut self, from: String, newest: String) -> Result<bool, AdapterError> {
+        let whole = self.round.whole;
+        if whole && from == newest {
+            let digest: [u8; 32] = self.round.digest.clone().finalize().into();
+            let same_since = match self.said {
+                Some((said, since)) if said == digest => since,
+                _ => Instant::now(),
+            };
+            self.said = Some((digest, same_since));
+            if same_since.elapsed() >= self.overlap {
+                self.quiet = Some(self.client.extent(&newest).await?);
+            }
+        }
+        self.round = Round { whole: true, ..Round::default() };
+        self.stand = Some(Stand::Changes { from: newest.clone(), newest, after: None });
+        Ok(whole)
+    }
+}
+
+#[async_trait]
+impl Source for TableSource {
+    /// Cancel safe: `self` changes only after an answer is complete.
+    async fn next_batch(&mut self) -> Result<Option<Batch>, AdapterError> {
+        loop {
+            tokio::time::sleep_until(self.look_at).await;
+            match self.stand.clone() {
+                None => {
+                    let (newest, _) = self.client.newest().await?;
+                    let since = newest.unwrap_or_else(|| BEGINNING.to_owned());
+                    tracing::info!("reading the whole table");
+                    self.stand = Some(Stand::Snapshot { since, after: None });
+                }
+                Some(Stand::Snapshot { since, after }) => return Ok(Some(self.snapshot(since, after).await?)),
+                Some(Stand::Changes { from, newest, after }) => {
+                    if let Some(quiet) = &self.quiet {
+                        if *quiet == self.client.extent(&from).await? {
+                            self.look_at = Instant::now() + self.poll;
+                            continue;
+                        }
+                        self.quiet = None;
+                    }
+                    if let Some(batch) = self.changes(from.clone(), newest.clone(), after).await? {
+                        return Ok(Some(batch));
+                    }
+                    let whole = self.end_round(from, newest).await?;
+                    if whole && self.once {
+                        return Ok(None);
+                    }
+                    if whole {
+                        self.look_at = Instant::now() + self.poll;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn settle(&mut self, _position: &Position) -> Result<(), AdapterError> {
+        // Nothing is kept at the registry: a user that may only read suffices.
+        Ok(())
+    }
+}
+
+/// From a row of the table to a row for the runner; and from what a dead letter keeps of one, by the same way.
+pub(crate) struct Mapper {
+    config: DatabaseConfig,
+    columns: Columns,
+}
+
+/// Bytes that are no text of the declared encoding, as a dead letter keeps them.
+const BYTES: &str = "hex";
+
+impl Mapper {
+    pub(crate) fn new(config: DatabaseConfig, columns: Columns) -> Self {
+        Self { config, columns }
+    }
+
+    /// The columns to read, each once.
+    fn wanted(&self) -> Vec<String> {
+        let named = self.columns.named().into_iter().map(|(_, name)| name);
+        let mut wanted: Vec<String> = Vec::new();
+        for name in named.chain(self.config.deleted.as_ref().map(|deleted| deleted.column.as_str())) {
+            if !wanted.iter().any(|there| there == name) {
+                wanted.push(name.to_owned());
+            }
+        }
+        wanted
+    }
+
+    fn row(&self, columns: &[String], found: Found) -> Row {
+        let encoding = client::arrives_in(&self.config);
+        let values = columns.iter().zip(found.values).map(|(name, value)| {
+            let value = match value {
+                None => Value::Null,
+                Some(bytes) => match decode(encoding, &bytes) {
+                    Ok(text) => Value::String(text),
+                    Err(_) => serde_json::json!({ BYTES: hex::encode(bytes) }),
+                },
+            };
+            (name.clone(), value)
+        });
+        let raw: Map<String, Value> = values.collect();
+        let (mapped, warnings) = match self.map(&raw) {
+            Ok(mapped) => (Ok(mapped.record), mapped.warnings),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        // Texts and texts in hex: this cannot fail.
+        let raw = serde_json::to_vec(&raw).unwrap_or_default().into();
+        Row { raw, place: self.place(&found.key), mapped, warnings }
+    }
+
+    /// A key may be anything, a citizen's number included, and a place is shown to people.
+    fn place(&self, key: &str) -> String {
+        let table = &self.config.table;
+        match detect(key).kind {
+            Kind::ResidentId | Kind::ForeignerId | Kind::TaxNumber => format!("table {table}, a key that is not shown"),
+            _ => format!("table {table}, {} {key}", self.config.key),
+        }
+    }
+
+    fn map(&self, raw: &Map<String, Value>) -> Result<Mapped, MappingError> {
+        let encoding = client::arrives_in(&self.config);
+        let mut violations = Vec::new();
+        let mut fields = Fields::default();
+        for (field, name) in self.columns.named() {
+            match raw.get(name) {
+                Some(Value::String(text)) => fields.set(field, text.as_str()),
+                Some(Value::Object(bytes)) => violations.push(undecodable(name, encoding, bytes)),
+                _ => {}
+            }
+        }
+        if !violations.is_empty() {
+            return Err(MappingError { violations });
+        }
+        let is_deleted = self.config.deleted.as_ref().is_some_and(|deleted| {
+            let value = raw.get(&deleted.column).and_then(Value::as_str);
+            value.is_some_and(|value| deleted.values.iter().any(|listed| listed == value))
+        });
+        if is_deleted { map_deleted(&fields) } else { map(&fields) }
+    }
+
+    /// Maps what a dead letter keeps.
+    pub(crate) fn remap(&self, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+        let raw: Map<String, Value> = serde_json::from_slice(raw).map_err(|cause| {
+            AdapterError::protocol("the dead letter does not hold the columns of a row").because(cause)
+        })?;
+        Ok(self.map(&raw).map(|mapped| mapped.record))
+    }
+}
+
+fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value>) -> Violation {
+    let bytes = bytes.get(BYTES).and_then(Value::as_str).and_then(|text| hex::decode(text).ok()).unwrap_or_default();
+    let offset = decode(encoding, &bytes).err().map_or(0, BadByte::offset);
+    Violation::new(
+        column,
+        "BAD_BYTE",
+        format!("the byte at offset {offset} of the column is no text of the declared encoding"),
+        format!("该列第 {offset} 字节（从 0 起）不符合所声明的编码"),
+    )
+}
+
+/// Connects, and looks at the table, its columns and its rows; changes nothing.
+pub(crate) async fn check(config: &DatabaseConfig, columns: &Columns, report: &mut CheckReport) {
+    let mapper = Mapper::new(config.clone(), columns.clone());
+    let pool = match client::connect(config).await {
+        Ok(pool) => pool,
+        Err(error) => {
+            let help = "check database.url, user, password, and that the database runs";
+            report.failed("registry database", error.chain(), help);
+            return;
+        }
+    };
+    report.ok("registry database", "reachable");
+    let types = match client::column_types(&pool, &config.table).await {
+        Ok(types) => types,
+        Err(error) => {
+            report.failed("registry table", error.chain(), "check the user's permissions");
+            return;
+        }
+    };
+    let mistakes = client::mistakes(config, &mapper.wanted(), &types);
+    if mistakes.is_empty() {
+        report.ok("registry table", format!("{} has every column", config.table));
+    }
+    for mistake in &mistakes {
+        report.failed("registry table", mistake, "see [market-supervision.database] and [market-supervision.columns]");
+    }
+    if !mistakes.is_empty() {
+        return;
+    }
+    for (name, why) in [
+        (&config.key, "rows without a key are read at most once"),
+        (&config.updated, "a row without a time is read once, and its changes never"),
+    ] {
+        if types.get(name).is_some_and(|column| column.nullable) {
+            report.warning(
+                "registry table",
+                format!("{name} may be null: {why}"),
+                "make it NOT NULL, or name another column",
+            );
+        }
+    }
+    let client = match Client::connect(config, mapper.wanted()).await {
+        Ok(client) => client,
+        Err(error) => {
+            report.failed("registry rows", error.chain(), "check the user's permissions");
+            return;
+        }
+    };
+    match client.snapshot(None).await {
+        Err(error) => report.failed("registry rows", error.chain(), "give the user SELECT on the table"),
+        Ok(found) => {
+            let read = found.len();
+            let rows = found.into_iter().map(|found| mapper.row(client.columns(), found));
+            let bad = rows.filter(|row| row.mapped.is_err()).count();
+            let message = format!("{bad} of the first {read} would be set aside");
+            match (read, bad) {
+                (0, _) => report.warning("registry rows", "the table has no rows", "check database.table"),
+                (_, 0) => report.ok("registry rows", format!("the first {read} map")),
+                _ if bad == read => report.failed("registry rows", message, "check columns and database.encoding"),
+                _ => {
+                    report.warning("registry rows", message, "expected of old registries; see dead-letters after a run")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The registry as a CSV file that is exported now and then.
+//!
+//! A file is known by the SHA-256 of its content. Reading goes through it twice: once to know the content and which codes it repeats, once to yield its
+//! rows. A restart within the same content goes on where it was; other content is a new pass from the first row, in which the runner
+//! recognises the rows that say nothing new. A row that vanishes is no delete: an export says nothing about what it leaves out.
+//!
+//! A code that stands in several rows of one file is taken from the last of them; the others are set aside as `CODE_REPEATED`, unless they are the
+//! same bytes. So one file always comes to the same records, and reading it again publishes nothing.
+
+mod frame;
+mod reader;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    hash::{BuildHasher, RandomState},
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shuqiao_adapter_sdk::{
+    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
+};
+use tokio::{task::JoinHandle, time::Instant};
+
+use self::reader::{Layout, RawRow, Reader, unreadable};
+use crate::{
+    config::{Columns, FileConfig},
+    mapping::{Mapped, map},
+};
+
+const BATCH_ROWS: usize = 500;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What the file is and where it is read: shared by the source and by the blocking work.
+#[derive(Debug)]
+struct Settings {
+    config: FileConfig,
+    columns: Columns,
+}
+
+/// Where reading stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilePosition {
+    /// SHA-256 of the whole content, hex.
+    file: String,
+    /// Where the next row begins.
+    offset: u64,
+    /// The number of its line.
+    line: u64,
+}
+
+impl FilePosition {
+    fn parse(position: &Position) -> Result<Self, AdapterError> {
+        serde_json::from_slice(&position.0).map_err(|cause| {
+            AdapterError::configuration(
+                "the state file remembers another kind of source; give this one a file of its own",
+            )
+            .because(cause)
+        })
+    }
+
+    fn to_position(&self) -> Position {
+        // Text and numbers: this cannot fail.
+        Position(serde_json::to_vec(self).unwrap_or_default().into())
+    }
+}
+
+/// Size and time: whether it is worth reading again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+/// Which codes stand in several rows, and where each stands last: line, and SHA-256 of the row.
+#[derive(Debug, Default)]
+struct Repeated(HashMap<String, (u64, [u8; 32])>);
+
+impl Repeated {
+    /// Reads to the end.
+    fn scan(reader: &mut Reader) -> Result<Self, AdapterError> {
+        // A hash of each code, and the code itself only once its hash has come twice: nine bytes a row instead of a hundred.
+        let (hasher, mut seen, mut repeated) = (RandomState::new(), HashSet::new(), HashMap::new());
+        while let Some(raw) = reader.next()? {
+            if let Ok(mapped) = map_row(&raw, &reader.layout)
+                && !seen.insert(hasher.hash_one(&mapped.record.key))
+            {
+                repeated.insert(mapped.record.key, (raw.line, sha256(&raw.bytes)));
+            }
+        }
+        Ok(Self(repeated))
+    }
+
+    /// Where the row is that counts instead of this one.
+    fn instead_of(&self, record: &SourceRecord, raw: &RawRow) -> Option<u64> {
+        let (line, digest) = self.0.get(&record.key)?;
+        (*line != raw.line && *digest != sha256(&raw.bytes)).then_some(*line)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn map_row(raw: &RawRow, layout: &Layout) -> Result<Mapped, MappingError> {
+    match &raw.fields {
+        Ok(fields) => map(&layout.pick(fields)),
+        Err(fault) => Err(fault.violation().into()),
+    }
+}
+
+fn repeated_code(line: u64) -> MappingError {
+    Violation::new(
+        "/unified_social_credit_code",
+        "CODE_REPEATED",
+        format!("line {line} of the file has the same code and is taken instead"),
+        format!("文件第 {line} 行有相同的统一社会信用代码，以该行为准"),
+    )
+    .into()
+}
+
+/// One way through one content.
+struct Pass {
+    reader: Reader,
+    repeated: Repeated,
+    digest: String,
+    stamp: Stamp,
+}
+
+/// What one step of blocking work came to.
+enum Step {
+    Batch(Batch),
+    /// Nothing that was not read already.
+    End,
+}
+
+/// Everything that the blocking work needs; it travels to the worker thread and back.
+struct Cursor {
+    settings: Arc<Settings>,
+    position: Option<FilePosition>,
+    pass: Option<Pass>,
+    /// What was read to its end.
+    done: Option<Stamp>,
+}
+
+impl Cursor {
+    fn step(&mut self) -> Result<Step, AdapterError> {
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None => match self.open()? {
+                Some(pass) => pass,
+                None => return Ok(Step::End),
+            },
+        };
+        // Written into while it is read: half of one content and half of another is neither.
+        if Stamp::of(&pass.reader.file().metadata().map_err(unreadable)?) != pass.stamp {
+            return Err(AdapterError::transient("the file changed while it was read; it is read anew"));
+        }
+        let rows = rows(&mut pass)?;
+        if rows.is_empty() {
+            self.done = Some(pass.stamp);
+            return Ok(Step::End);
+        }
+        let position = FilePosition { file: pass.digest.clone(), offset: pass.reader.offset, line: pass.reader.line };
+        self.position = Some(position.clone());
+        self.pass = Some(pass);
+        Ok(Step::Batch(Batch { rows, position: position.to_position() }))
+    }
+
+    /// `None`: the file is what was read to its end.
+    fn open(&mut self) -> Result<Option<Pass>, AdapterError> {
+        let file = open(&self.settings.config)?;
+        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
+        if self.done == Some(stamp) {
+            return Ok(None);
+        }
+        let mut reader = Reader::open(file, &self.settings.config, &self.settings.columns)?;
+        let (first, line) = (reader.offset, reader.line);
+        let repeated = Repeated::scan(&mut reader)?;
+        let digest = hex::encode(reader.digest());
+        match &self.position {
+            Some(position) if position.file == digest => reader.resume(position.offset, position.line)?,
+            _ => reader.resume(first, line)?,
+        }
+        tracing::info!(bytes = stamp.bytes, repeated = repeated.0.len(), line = reader.line, "reading the file");
+        Ok(Some(Pass { reader, repeated, digest, stamp }))
+    }
+}
+
+fn open(config: &FileConfig) -> Result<File, AdapterError> {
+    File::open(&config.path).map_err(|cause| {
+        let message = format!("the file {} cannot be opened", config.path.display());
+        match cause.kind() {
+            // It may be on its way.
+            io::ErrorKind::NotFound => AdapterError::transient(message),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => AdapterError::configuration(message),
+            _ => AdapterError::transient(message),
+        }
+        .because(cause)
+    })
+}
+
+fn rows(pass: &mut Pass) -> Result<Vec<Row>, AdapterError> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+        let Some(raw) = pass.reader.next()? else { break };
+        bytes += raw.bytes.len();
+        let (mapped, warnings) = match map_row(&raw, &pass.reader.layout) {
+            Ok(mapped) => match pass.repeated.instead_of(&mapped.record, &raw) {
+                Some(line) => (Err(repeated_code(line)), Vec::new()),
+                None => (Ok(mapped.record), mapped.warnings),
+            },
+            Err(error) => (Err(error), Vec::new()),
+        };
+        rows.push(Row { place: format!("line {}", raw.line), raw: raw.bytes, mapped, warnings });
+    }
+    Ok(rows)
+}
+
+/// The cursor comes back with what its step came to.
+type Done = (Box<Cursor>, Result<Step, AdapterError>);
+
+/// The source.
+pub(crate) struct FileSource {
+    /// With us while no work is under way.
+    cursor: Option<Box<Cursor>>,
+    work: Option<JoinHandle<Done>>,
+    once: bool,
+    poll: Duration,
+    look_at: Instant,
+}
+
+impl FileSource {
+    pub(crate) fn open(config: FileConfig, columns: Columns, context: &Context) -> Result<Self, AdapterError> {
+        let position = context.position.as_ref().map(FilePosition::parse).transpose()?;
+        let poll = config.poll;
+        let settings = Arc::new(Settings { config, columns });
+        let cursor = Some(Box::new(Cursor { settings, position, pass: None, done: None }));
+        Ok(Self { cursor, work: None, once: context.once, poll, look_at: Instant::now() })
+    }
+}
+
+#[async_trait]
+impl Source for FileSource {
+    /// Cancel safe: work that is under way stays in `self` and is waited for by the next call.
+    async fn next_batch(&mut self) -> Result<Option<Batch>, AdapterError> {
+        loop {
+            tokio::time::sleep_until(self.look_at).await;
+            let lost = || AdapterError::protocol("the reader of the file has ended");
+            let work = match &mut self.work {
+                Some(work) => work,
+                None => {
+                    let mut cursor = self.cursor.take().ok_or_else(lost)?;
+                    self.work.insert(tokio::task::spawn_blocking(move || {
+                        let step = cursor.step();
+                        (cursor, step)
+                    }))
+                }
+            };
+            let outcome = work.await;
+            self.work = None;
+            let (cursor, step) = outcome.map_err(|cause| lost().because(cause))?;
+            self.cursor = Some(cursor);
+            match step? {
+                Step::Batch(batch) => return Ok(Some(batch)),
+                Step::End if self.once => return Ok(None),
+                Step::End => self.look_at = Instant::now() + self.poll,
+            }
+        }
+    }
+
+    async fn settle(&mut self, _position: &Position) -> Result<(), AdapterError> {
+        // Nothing is kept at the registry.
+        Ok(())
+    }
+}
+
+/// Opens the file and reads its header and its first rows; changes nothing.
+pub(crate) fn check(config: &FileConfig, columns: &Columns, report: &mut CheckReport) {
+    const LOOK_AT: usize = 100;
+    let opened = open(config).and_then(|file| Reader::open(file, config, columns));
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => {
+            report.failed(
+                "registry file",
+                error.chain(),
+                "see [market-supervision.file] and [market-supervision.columns]",
+            );
+            return;
+        }
+    };
+    report.ok("registry file", format!("{} has every column", config.path.display()));
+    let (mut read, mut set_aside) = (0_usize, Vec::new());
+    while read < LOOK_AT {
+        match reader.next() {
+            Ok(Some(raw)) => {
+                read += 1;
+                let rule = |error: MappingError| error.violations.into_iter().next().map(|violation| violation.rule);
+                set_aside.extend(map_row(&raw, &reader.layout).err().and_then(rule));
+            }
+            Ok(None) => break,
+            Err(error) => {
+                report.failed("registry rows", error.chain(), "check the file and its disk");
+                return;
+            }
+        }
+    }
+    let dirty = set_aside.len();
+    set_aside.sort();
+    set_aside.dedup();
+    match (read, dirty) {
+        (0, _) => report.warning("registry rows", "the file has no rows", "check the export"),
+        (_, 0) => report.ok("registry rows", format!("the first {read} map")),
+        (_, dirty) => {
+            let message = format!("{dirty} of the first {read} would be set aside: {}", set_aside.join(", "));
+            if dirty == read {
+                report.failed("registry rows", message, "check file.encoding, file.delimiter and columns");
+            } else {
+                report.warning("registry rows", message, "expected of old registries; see dead-letters after a run");
+            }
+        }
+    }
+}
+
+/// Maps a row's bytes again: the columns are as the file's header says now, and a row of the file with the same code comes first.
+pub(crate) fn remap(
+    config: &FileConfig,
+    columns: &Columns,
+    raw: &[u8],
+) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+    let mut reader = Reader::open(open(config)?, config, columns)?;
+    let fields = reader.layout.dialect.fields(raw, reader.layout.width);
+    let raw = RawRow { bytes: raw.to_vec().into(), line: 0, fields };
+    let record = match map_row(&raw, &reader.layout) {
+        Ok(mapped) => mapped.record,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut last = None;
+    while let Some(other) = reader.next()? {
+        if map_row(&other, &reader.layout).is_ok_and(|mapped| mapped.record.key == record.key) {
+            last = Some(other);
+        }
+    }
+    Ok(match last {
+        Some(other) if other.bytes != raw.bytes => Err(repeated_code(other.line)),
+        _ => Ok(record),
+    })
+}

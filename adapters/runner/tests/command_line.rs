@@ -1,0 +1,203 @@
+//! The program as operators and service managers meet it: arguments, mistakes, exit codes, signals.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use shuqiao_adapter_runner::{adapters, command_line, exit};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shuqiao-adapter"));
+    command.env_remove("SHUQIAO_ADAPTER_CONFIG").env_remove("SHUQIAO_ADAPTER_LOG");
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A certificate authority, and a certificate that carries the SPIFFE id of a system.
+fn credentials(directory: &Path) {
+    let authority_key = rcgen::KeyPair::generate().expect("key");
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issued = authority.self_signed(&authority_key).expect("signs");
+    fs::write(directory.join("ca.pem"), issued.pem()).expect("writes");
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().expect("key");
+    let mut system = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    let name = "spiffe://sandbox.example/department/market-supervision/system/registry";
+    system.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().expect("ASCII"))];
+    fs::write(directory.join("system.pem"), system.signed_by(&key, &issuer).expect("signs").pem()).expect("writes");
+    fs::write(directory.join("system.key"), key.serialize_pem()).expect("writes");
+}
+
+/// A configuration whose exchange is a port at which nobody listens.
+fn configuration(directory: &Path, more: &str) -> String {
+    let at = directory.display();
+    format!(
+        "adapter = 'market-supervision'\n[broker]\nendpoint = 'https://127.0.0.1:1'\nca = '{at}/ca.pem'\n\
+         certificate = '{at}/system.pem'\nkey = '{at}/system.key'\n[state]\npath = '{at}/state.db'\n[publish]\n\
+         dataset = 'market-supervision.enterprise'\nrecord_type = 'enterprise/v1'\n{more}\n\
+         [market-supervision.file]\npath = '{at}/export.csv'\nencoding = 'utf-8'\n"
+    )
+}
+
+#[test]
+fn the_definitions_are_sound_and_the_long_help_has_every_exit_code() {
+    command_line().debug_assert();
+    let help = text(&program().arg("--help").output().expect("runs"));
+    for (exit, meaning) in exit::TABLE {
+        // Long lines are wrapped.
+        let beginning: String = meaning.chars().take(30).collect();
+        assert!(help.contains(&format!("{}  {beginning}", exit.code())), "{help}");
+    }
+}
+
+#[test]
+fn every_adapter_of_the_build_is_described_and_its_example_is_a_whole_configuration() {
+    let described = text(&program().arg("describe").output().expect("runs"));
+    for adapter in adapters() {
+        let descriptor = adapter.describe();
+        assert!(described.contains(descriptor.title_en) && described.contains(descriptor.title_zh), "{described}");
+        let example = program().args(["describe", descriptor.name, "--example"]).output().expect("runs");
+        assert_eq!(String::from_utf8_lossy(&example.stdout), descriptor.example);
+        shuqiao_adapter_sdk::config::from_text(descriptor.example, &adapters(), std::iter::empty()).expect("is whole");
+    }
+    let unknown = program().args(["describe", "weather"]).output().expect("runs");
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_told_at_once() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("adapter.toml");
+    fs::write(
+        &path,
+        "adapter = 'market-supervision'\n[broker]\nendpoint = 'http://plain'\nca = 'a'\ncertificate = 'b'\nkey = 'c'\n[state]\n\
+         path = 's'\n[publish]\ndataset = 'd'\nrecord_type = 'licence/v1'\nbatch_records = 0\n[run]\nonce_idle = 'soon'\n\
+         [weather]\n[market-supervision.file]\npath = ''\ndelimiter = 'x'\n[market-supervision.database]\ntable = 't'\nkey = 'k'\n\
+         updated = 'u'\n",
+    )
+    .expect("writes");
+    for command in ["check", "run", "reconcile"] {
+        let output = program().args([command, "--config"]).arg(&path).output().expect("runs");
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(3), "{command}: {told}");
+        for mistake in [
+            "[broker] endpoint: must be https",
+            "record_type: the adapter market-supervision maps to enterprise/v1",
+            "batch_records: must be 1-1000",
+            "[run] not a duration",
+            "weather: unknown key or section",
+            "file, database: give one of them, not both",
+        ] {
+            assert!(told.contains(mistake), "{command}: {mistake}: {told}");
+        }
+    }
+}
+
+#[test]
+fn check_finds_everything_that_is_wrong_and_one_failure_does_not_hide_the_next() {
+    let directory = tempfile::tempdir().expect("directory");
+    credentials(directory.path());
+    let path = directory.path().join("adapter.toml");
+    fs::write(&path, configuration(directory.path(), "")).expect("writes");
+    fs::write(directory.path().join("export.csv"), "名称,统一社会信用代码\n").expect("writes");
+    fs::remove_file(directory.path().join("system.key")).expect("removes");
+    let output = program().args(["check", "-o", "json", "--config"]).arg(&path).output().expect("runs");
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let failed: Vec<&str> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .filter(|finding| finding["verdict"] == "failed")
+        .map(|finding| finding["item"].as_str().expect("item"))
+        .collect();
+    assert_eq!(failed, ["certificate", "exchange", "registry file"], "{report}");
+    assert!(!directory.path().join("state.db").exists(), "a check makes no state");
+}
+
+#[test]
+fn looking_at_letters_makes_no_state_file() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("adapter.toml");
+    fs::write(&path, configuration(directory.path(), "")).expect("writes");
+    let output = program().args(["dead-letters", "list", "--config"]).arg(&path).output().expect("runs");
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("has not run yet"), "{}", text(&output));
+    assert!(!directory.path().join("state.db").exists());
+}
+
+#[test]
+fn a_run_that_gives_up_says_that_repeating_is_safe_and_the_environment_overrides() {
+    let directory = tempfile::tempdir().expect("directory");
+    credentials(directory.path());
+    let path = directory.path().join("adapter.toml");
+    fs::write(&path, configuration(directory.path(), "[run]\nonce_attempts = 2")).expect("writes");
+    fs::write(directory.path().join("export.csv"), "").expect("writes");
+    let output = program()
+        .args(["run", "--once", "--log-format", "json", "--config"])
+        .arg(&path)
+        .env("SHUQIAO_ADAPTER__STATE__PATH", directory.path().join("elsewhere.db"))
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert!(text(&output).contains("gave up after 2 attempts"), "{}", text(&output));
+    let first = String::from_utf8_lossy(&output.stderr).lines().next().map(str::to_owned).expect("a log line");
+    let line: serde_json::Value = serde_json::from_str(&first).expect("a log line is JSON");
+    assert_eq!(line["level"], "WARN");
+    assert!(directory.path().join("elsewhere.db").exists() && !directory.path().join("state.db").exists());
+}
+
+/// Goal: a service manager stops the process, and it drains; its metrics answer until then; a second process on its state file is refused.
+#[test]
+fn a_running_adapter_shows_its_metrics_refuses_a_second_one_and_drains_on_sigterm() {
+    let directory = tempfile::tempdir().expect("directory");
+    credentials(directory.path());
+    let path = directory.path().join("adapter.toml");
+    fs::write(&path, configuration(directory.path(), "[metrics]\nlisten = '127.0.0.1:0'")).expect("writes");
+    fs::write(directory.path().join("export.csv"), "").expect("writes");
+    let mut running = program()
+        .args(["run", "--log-format", "json", "--config"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(running.stderr.take().expect("standard error")).lines();
+    let mut address = String::new();
+    for line in lines.by_ref() {
+        let line: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        if line["message"] == "metrics" {
+            address = line["address"].as_str().expect("address").to_owned();
+        }
+        // The state file is open once the exchange has been tried.
+        if line["message"] == "trying again" {
+            break;
+        }
+    }
+    let mut page = String::new();
+    let mut stream = TcpStream::connect(&address).expect("connects");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("asks");
+    stream.read_to_string(&mut page).expect("answers");
+    for metric in ["shuqiao_adapter_build_info", "shuqiao_adapter_rows_read_total", "shuqiao_adapter_failures_total"] {
+        assert!(page.contains(metric), "{page}");
+    }
+    let quiet = fs::read_to_string(&path).expect("reads").replace("[metrics]\nlisten = '127.0.0.1:0'", "");
+    let second_path = directory.path().join("second.toml");
+    fs::write(&second_path, quiet).expect("writes");
+    let second = program().args(["run", "--once", "--config"]).arg(&second_path).output().expect("runs");
+    assert_eq!(second.status.code(), Some(3), "{}", text(&second));
+    assert!(text(&second).contains("another adapter runs"), "{}", text(&second));
+
+    let stopped = Command::new("kill").arg(running.id().to_string()).status().expect("kill");
+    assert!(stopped.success());
+    let status = running.wait().expect("ends");
+    assert_eq!(status.code(), Some(0));
+}

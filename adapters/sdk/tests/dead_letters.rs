@@ -1,0 +1,325 @@
+//! Dead letters from the moment they are set aside until they are closed, and the books beside them. A small adapter maps `key=value`; lines that
+//! begin with `bad:` map only once it is mended.
+
+use std::{collections::BTreeSet, path::Path};
+
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
+use shuqiao_adapter_sdk::{
+    Adapter, AdapterError, Batch, Bytes, CheckReport, Context, Descriptor, ErrorClass, MappingError, Operation,
+    Outcome, Position, Record, Roles, Row, Sink, SourceRecord, Violation, async_trait,
+    config::{self, Config},
+    dead_letter,
+    state::{LetterState, Replay, State, Verdict},
+};
+use shuqiao_proto::{digest::RecordsDigest, v1};
+
+struct Small;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SmallConfig {
+    #[serde(default)]
+    mended: bool,
+}
+
+#[async_trait]
+impl Adapter for Small {
+    type Config = SmallConfig;
+
+    fn descriptor() -> Descriptor {
+        Descriptor {
+            name: "small",
+            title_en: "Small",
+            title_zh: "小",
+            source: true,
+            sink: true,
+            record_types: &["enterprise/v1"],
+            example: "",
+        }
+    }
+
+    async fn check(_config: &SmallConfig) -> CheckReport {
+        CheckReport::default()
+    }
+
+    async fn open(config: SmallConfig, _context: Context) -> Result<Roles, AdapterError> {
+        Ok(Roles::sink(Inbox { mended: config.mended }))
+    }
+
+    async fn remap(config: &SmallConfig, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+        Ok(map(raw, config.mended))
+    }
+}
+
+/// Refuses everything until it is mended.
+struct Inbox {
+    mended: bool,
+}
+
+#[async_trait]
+impl Sink for Inbox {
+    async fn deliver(&self, records: &[Record]) -> Result<Vec<Outcome>, AdapterError> {
+        let refused = || Outcome::Rejected { reason: violation("STILL_REFUSED") };
+        Ok(records.iter().map(|_| if self.mended { Outcome::Accepted } else { refused() }).collect())
+    }
+
+    async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
+        Ok(RecordsDigest::default().finish())
+    }
+}
+
+fn violation(rule: &str) -> Violation {
+    Violation::new("/x", rule, "not so", "不可")
+}
+
+fn map(raw: &[u8], mended: bool) -> Result<SourceRecord, MappingError> {
+    let text = std::str::from_utf8(raw).map_err(|_| MappingError::from(violation("NOT_TEXT")))?;
+    let text = match text.strip_prefix("bad:") {
+        Some(_) if !mended => return Err(violation("BAD").into()),
+        Some(text) => text,
+        None => text,
+    };
+    let (key, value) = text.split_once('=').ok_or_else(|| MappingError::from(violation("NO_VALUE")))?;
+    let (operation, payload) = if value.is_empty() {
+        (Operation::Delete, Bytes::new())
+    } else {
+        (Operation::Upsert, Bytes::from(format!("{{\"v\":\"{value}\"}}")))
+    };
+    Ok(SourceRecord { key: key.to_owned(), operation, source_version: None, payload })
+}
+
+fn batch(lines: &[&str]) -> Batch {
+    let row = |line: &&str| Row {
+        raw: Bytes::copy_from_slice(line.as_bytes()),
+        place: format!("line of {} bytes", line.len()),
+        mapped: map(line.as_bytes(), false),
+        warnings: Vec::new(),
+    };
+    Batch { rows: lines.iter().map(row).collect(), position: Position(Bytes::from_static(b"here")) }
+}
+
+fn config(directory: &Path, mended: bool) -> Config {
+    let text = format!(
+        "adapter = 'small'\n[broker]\nendpoint = 'https://localhost:1'\nca = 'a'\ncertificate = 'b'\nkey = 'c'\n[state]\n\
+         path = '{}/state.db'\n[publish]\ndataset = 'd.d'\nrecord_type = 'enterprise/v1'\n[small]\nmended = {mended}\n",
+        directory.display()
+    );
+    config::from_text(&text, &[&Small], std::iter::empty()).expect("whole")
+}
+
+async fn open() -> (tempfile::TempDir, State) {
+    let directory = tempfile::tempdir().expect("directory");
+    let state = State::open(&directory.path().join("state.db")).await.expect("opens");
+    state.adopt(0).await.expect("adopts");
+    (directory, state)
+}
+
+/// The exchange takes everything that waits.
+async fn accept_all(state: &State) {
+    let entries = state.outbox_after(0, 1_000, usize::MAX).await.expect("reads");
+    let accepted: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.sequence, Verdict::Accepted(v1::Position { partition: 0, offset: entry.sequence })))
+        .collect();
+    state.acknowledge(&accepted, None).await.expect("acknowledges");
+}
+
+async fn assert_balanced(state: &State) {
+    let counts = state.counts().await.expect("counts");
+    assert!(counts.balanced(), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_mended_letter_is_published_and_the_books_stay_balanced() {
+    let (directory, state) = open().await;
+    state.record(&batch(&["a=1", "bad:b=2"])).await.expect("records");
+    accept_all(&state).await;
+    let letters = dead_letter::list(&config(directory.path(), false), true, 10).await.expect("lists");
+    let [letter] = letters.as_slice() else { panic!("one letter: {letters:?}") };
+    assert_eq!((letter.violations[0].rule.as_str(), letter.raw.len()), ("BAD", 0), "a list shows no bytes");
+    let id = letter.id;
+    let shown = dead_letter::show(&config(directory.path(), false), id).await.expect("shows");
+    assert_eq!(shown.raw, b"bad:b=2");
+
+    let unmended = dead_letter::replay(&Small, &config(directory.path(), false), id).await.expect("replays");
+    assert_eq!(unmended, Replay::StillBad);
+    assert_balanced(&state).await;
+
+    let mended = config(directory.path(), true);
+    assert_eq!(dead_letter::replay_all(&Small, &mended).await.expect("replays"), [(id, Replay::Queued)]);
+    assert_balanced(&state).await;
+    assert_eq!(state.dead_letter(id).await.expect("reads").expect("there").state, LetterState::Replaying);
+    assert_eq!(dead_letter::replay(&Small, &mended, id).await.expect("replays"), Replay::NotOpen, "never twice");
+    accept_all(&state).await;
+    assert_eq!(state.dead_letter(id).await.expect("reads").expect("there").state, LetterState::Replayed);
+    assert_balanced(&state).await;
+    let mut digest = RecordsDigest::default();
+    digest.add("a", 1, br#"{"v":"1"}"#);
+    digest.add("b", 1, br#"{"v":"2"}"#);
+    assert_eq!(state.published_digest().await.expect("digest"), digest.finish());
+    assert!(dead_letter::list(&mended, true, 10).await.expect("lists").is_empty());
+}
+
+#[tokio::test]
+async fn a_letter_never_comes_over_what_was_published_after_it() {
+    let (directory, state) = open().await;
+    let mended = config(directory.path(), true);
+    state.record(&batch(&["bad:a=old"])).await.expect("records");
+    state.record(&batch(&["a=new"])).await.expect("records");
+    let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
+    assert_eq!(dead_letter::replay(&Small, &mended, id).await.expect("replays"), Replay::Superseded);
+    accept_all(&state).await;
+    let mut digest = RecordsDigest::default();
+    digest.add("a", 1, br#"{"v":"new"}"#);
+    assert_eq!(state.published_digest().await.expect("digest"), digest.finish());
+    assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn a_letter_that_says_what_is_published_is_closed_without_publishing() {
+    let (directory, state) = open().await;
+    state.record(&batch(&["a=1"])).await.expect("records");
+    accept_all(&state).await;
+    state.record(&batch(&["bad:a=1"])).await.expect("records");
+    let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
+    let result = dead_letter::replay(&Small, &config(directory.path(), true), id).await.expect("replays");
+    assert_eq!(result, Replay::Unchanged);
+    assert_eq!(state.counts().await.expect("counts").waiting, 0);
+    assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn a_replayed_record_that_the_exchange_refuses_is_an_open_letter_again_with_its_reasons() {
+    let (directory, state) = open().await;
+    state.record(&batch(&["bad:a=1"])).await.expect("records");
+    let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
+    dead_letter::replay(&Small, &config(directory.path(), true), id).await.expect("replays");
+    state.acknowledge(&[(1, Verdict::Rejected(vec![violation("REQUIRED")]))], None).await.expect("acknowledges");
+    let open = state.dead_letters(true, 0, 10).await.expect("lists");
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(open[0].violations[0].rule, "REQUIRED");
+    assert_eq!(state.dead_letter(open[0].id).await.expect("reads").expect("there").raw, b"bad:a=1");
+    assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn what_a_sink_refused_is_delivered_again_once_the_inbox_is_mended() {
+    let (directory, state) = open().await;
+    let record = Record {
+        dataset: "d.d".into(),
+        record_type: "enterprise/v1".into(),
+        key: "k".into(),
+        operation: Operation::Upsert,
+        source_version: 3,
+        payload: Bytes::from_static(b"{}"),
+        source: "department/a/system/b".into(),
+        sequence: 7,
+        accept_time_ms: 1,
+        position: (0, 9),
+    };
+    state.delivered(1, &[(&record, &violation("REFUSED"))]).await.expect("keeps");
+    assert_balanced(&state).await;
+    let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
+    let unmended = dead_letter::replay(&Small, &config(directory.path(), false), id).await.expect("replays");
+    assert_eq!(unmended, Replay::StillBad);
+    assert_eq!(state.dead_letter_reasons().await.expect("reasons"), [("STILL_REFUSED".to_owned(), 1)]);
+    let mended = dead_letter::replay(&Small, &config(directory.path(), true), id).await.expect("replays");
+    assert_eq!(mended, Replay::Queued);
+    assert!(state.dead_letters(true, 0, 10).await.expect("lists").is_empty());
+    assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn looking_where_no_adapter_has_run_makes_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let error = dead_letter::list(&config(directory.path(), false), true, 10).await.expect_err("nothing there");
+    assert_eq!(error.class(), ErrorClass::Configuration);
+    assert_eq!(std::fs::read_dir(directory.path()).expect("lists").count(), 0);
+}
+
+/// Goal: read = accepted + unchanged + dead letters + waiting, after every step of any history, with crashes (the file is opened anew) in between;
+/// and what is published in the end is the newest state of every key.
+#[tokio::test]
+async fn the_books_balance_after_every_step_of_any_history() {
+    const STEPS: usize = 300;
+    for seed in 0..4 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let (directory, mut state) = open().await;
+        let path = directory.path().join("state.db");
+        let mended = config(directory.path(), true);
+        for _ in 0..STEPS {
+            match random.random_range(0..6) {
+                0 | 1 => {
+                    let lines: Vec<String> = (0..random.random_range(0..5))
+                        .map(|_| {
+                            let bad = if random.random_bool(0.3) { "bad:" } else { "" };
+                            let value = ["", "1", "2"].choose(&mut random).copied().unwrap_or_default();
+                            format!("{bad}k{}={value}", random.random_range(0..4))
+                        })
+                        .collect();
+                    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                    state.record(&batch(&lines)).await.expect("records");
+                }
+                2 | 3 => {
+                    let entries = state.outbox_after(0, 3, usize::MAX).await.expect("reads");
+                    let verdicts: Vec<_> = entries
+                        .iter()
+                        .map(|entry| {
+                            let position = v1::Position { partition: 0, offset: entry.sequence };
+                            let verdict = match random.random_range(0..10) {
+                                0 => Verdict::Rejected(vec![violation("REFUSED")]),
+                                1 => Verdict::Unknown,
+                                _ => Verdict::Accepted(position),
+                            };
+                            (entry.sequence, verdict)
+                        })
+                        .collect();
+                    state.acknowledge(&verdicts, None).await.expect("acknowledges");
+                    // A lost reply: the same once more changes nothing.
+                    let before = state.counts().await.expect("counts");
+                    state.acknowledge(&verdicts, None).await.expect("acknowledges");
+                    assert_eq!(state.counts().await.expect("counts"), before);
+                }
+                4 => {
+                    let letters = state.dead_letters(true, 0, 100).await.expect("lists");
+                    if let Some(letter) = letters.choose(&mut random) {
+                        dead_letter::replay(&Small, &mended, letter.id).await.expect("replays");
+                    }
+                }
+                _ => {
+                    state.close().await;
+                    state = State::open(&path).await.expect("opens again");
+                }
+            }
+            assert_balanced(&state).await;
+        }
+        let sequences: Vec<u64> =
+            state.outbox_after(0, 1_000, usize::MAX).await.expect("reads").iter().map(|entry| entry.sequence).collect();
+        assert_eq!(sequences.iter().collect::<BTreeSet<_>>().len(), sequences.len(), "a sequence is given once");
+        accept_all(&state).await;
+        assert_balanced(&state).await;
+        assert_eq!(state.counts().await.expect("counts").waiting, 0);
+    }
+}
+
+#[test]
+fn the_environment_reaches_sections_within_sections() {
+    let mut table: toml::Table =
+        "[market-supervision.database]\ntable = 't'\n[broker]\nca = 'a'\n".parse().expect("TOML");
+    let environment = [
+        ("SHUQIAO_ADAPTER__MARKET_SUPERVISION__DATABASE__URL", "mysql://host/db"),
+        ("SHUQIAO_ADAPTER__BROKER__ENDPOINT", "https://other:1"),
+        ("SHUQIAO_ADAPTER__NEW__KEY", "value"),
+        ("SHUQIAO_ADAPTER__ALONE", "ignored"),
+        ("PATH", "/bin"),
+    ];
+    config::override_from(&mut table, environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter());
+    let expected: toml::Table =
+        "[market-supervision.database]\ntable = 't'\nurl = 'mysql://host/db'\n[broker]\nca = 'a'\n\
+                                 endpoint = 'https://other:1'\n[new]\nkey = 'value'\n"
+            .parse()
+            .expect("TOML");
+    assert_eq!(table, expected);
+}

@@ -1,0 +1,380 @@
+//! Hostile input by the ten thousand: no bytes make any door of the crate panic, hang or contradict another door.
+//!
+//! Each target mutates what is right (the examples, the schemas, the tables, known identifiers) and judges what comes back by what
+//! must hold of any answer. An ordinary run tries a bounded number of cases from a fixed seed, so that it repeats. To go on:
+//!
+//! ```text
+//! SHUQIAO_FUZZ_SECONDS=3600 SHUQIAO_FUZZ_SEED=7 cargo test --release -p shuqiao-schemas --test fuzz
+//! ```
+//!
+//! A failure prints the seed of its case; the same seed with `SHUQIAO_FUZZ_SECONDS` unset tries that case first.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a long run says how far it came")]
+
+use rand::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use shuqiao_schemas::engine::{
+    CodeTables, FieldRule, HashAlgorithm, HashKeys, RecordType, Scratch, Treatment, compatibility, describe,
+};
+use shuqiao_schemas::identifier::{Kind, Severity, check, check_exact, detect, normalise};
+use shuqiao_schemas::registry::Registry;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Runs `case` with one generator after the other: `cases` of them, or as many as the asked time allows.
+fn fuzz(target: &str, cases: u64, mut case: impl FnMut(&mut ChaCha8Rng)) {
+    let setting = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seconds = setting("SHUQIAO_FUZZ_SECONDS").map(Duration::from_secs);
+    let first = setting("SHUQIAO_FUZZ_SEED").unwrap_or(1);
+    #[allow(clippy::disallowed_types, reason = "no test pauses this clock")]
+    let start = std::time::Instant::now();
+    let mut done = 0;
+    while seconds.map_or(done < cases, |seconds| start.elapsed() < seconds) {
+        let seed = first.wrapping_add(done);
+        let outcome = catch_unwind(AssertUnwindSafe(|| case(&mut ChaCha8Rng::seed_from_u64(seed))));
+        if let Err(panic) = outcome {
+            eprintln!("{target}: failed with SHUQIAO_FUZZ_SEED={seed}");
+            resume_unwind(panic);
+        }
+        done += 1;
+    }
+    if seconds.is_some() {
+        println!("{target}: {done} cases");
+    }
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().filter(|path| !path.ends_with("expected.json")).map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// A built-in record type with its valid examples.
+struct Subject {
+    record_type: &'static RecordType,
+    examples: Vec<Vec<u8>>,
+}
+
+fn subjects() -> Vec<Subject> {
+    let registry = Registry::builtin();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let subject = |name: &str| Subject {
+        record_type: registry.get(name).unwrap(),
+        examples: files(&root.join(name).join("examples/valid")),
+    };
+    registry.names().map(subject).collect()
+}
+
+const PIECES: [&[u8]; 42] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"\\",
+    b"\\u",
+    b"\\u0000",
+    b"\\ud842\\udfb7",
+    b"\\ud800",
+    b"\\udc00",
+    b"\\/",
+    b"null",
+    b"true",
+    b"-",
+    b"0",
+    b"1e308",
+    b"1e-999",
+    b"0.1",
+    b"9223372036854775808",
+    b" ",
+    b"\n",
+    b"\0",
+    b"\x1f",
+    b"\x7f",
+    b"\xef\xbb\xbf",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xff",
+    b"\xe4\xb8",
+    "长期".as_bytes(),
+    "𠮷".as_bytes(),
+    "９".as_bytes(),
+    b"2099-12-31",
+    b"2023-02-29",
+    b"\"name\":",
+    b"/*/",
+    b"*",
+    b"|",
+];
+
+/// Changes a few places: bits, pieces of JSON and of bad encodings, parts cut out, moved or repeated.
+fn mutate(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..rng.random_range(1..5) {
+        let at = rng.random_range(0..=bytes.len());
+        let end = (at + rng.random_range(0..24)).min(bytes.len());
+        match rng.random_range(0..6) {
+            0 => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << rng.random_range(0..8);
+                }
+            }
+            1 => drop(bytes.drain(at..end)),
+            2 => {
+                let part: Vec<u8> = bytes.get(at..end).unwrap_or_default().to_vec();
+                let to = rng.random_range(0..=bytes.len());
+                bytes.splice(to..to, part);
+            }
+            3 => bytes.truncate(at.max(1)),
+            _ => {
+                let piece = PIECES.choose(rng).unwrap();
+                let end = if rng.random_bool(0.5) { at } else { end };
+                bytes.splice(at..end, piece.iter().copied());
+            }
+        }
+    }
+}
+
+/// Changes a document and keeps it JSON: values exchanged, removed, put deeper, repeated.
+fn rearrange(rng: &mut ChaCha8Rng, value: &mut Value, donor: &Value) {
+    let chance = 0.04;
+    if rng.random_bool(chance) {
+        *value = match rng.random_range(0..7) {
+            0 => Value::Null,
+            1 => Value::from(rng.random_range(-3i64..1 << 20)),
+            2 => Value::from(
+                ["", "*", "/*/*", "#/$defs/a", "object", "array", "x-key", "(a+)+$"][rng.random_range(0..8)],
+            ),
+            3 => Value::Array(vec![value.clone(), value.clone()]),
+            4 => pick(rng, donor).clone(),
+            5 => Value::from(rng.random_bool(0.5)),
+            _ => serde_json::json!({ "type": "array", "maxItems": 9, "items": value.clone() }),
+        };
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| rearrange(rng, item, donor)),
+        Value::Object(members) => {
+            if rng.random_bool(chance) && !members.is_empty() {
+                let name = members.keys().nth(rng.random_range(0..members.len())).unwrap().clone();
+                let moved = members.remove(&name).unwrap();
+                if rng.random_bool(0.5) {
+                    members.insert(
+                        ["pattern", "$ref", "x-rules", "items", "oneOf"][rng.random_range(0..5)].to_owned(),
+                        moved,
+                    );
+                }
+            }
+            members.values_mut().for_each(|member| rearrange(rng, member, donor));
+        }
+        _ => {}
+    }
+}
+
+fn pick<'v>(rng: &mut ChaCha8Rng, value: &'v Value) -> &'v Value {
+    let inside: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(members) => members.values().collect(),
+        _ => Vec::new(),
+    };
+    match inside.choose(rng) {
+        Some(inside) if rng.random_bool(0.8) => pick(rng, inside),
+        _ => value,
+    }
+}
+
+fn keys() -> HashKeys {
+    HashKeys::new(HashAlgorithm::HmacSm3, &[5; 32]).unwrap()
+}
+
+#[test]
+fn no_payload_breaks_the_validator_and_what_it_accepts_is_one_record_for_all() {
+    let subjects = subjects();
+    let mut scratch = Scratch::new();
+    fuzz("validator", 40_000, |rng| {
+        let Subject { record_type, examples } = subjects.choose(rng).unwrap();
+        let mut payload = examples.choose(rng).unwrap().clone();
+        mutate(rng, &mut payload);
+        match record_type.validate(&payload, &mut scratch) {
+            Ok(facts) => {
+                let json: Value = serde_json::from_slice(&payload).unwrap();
+                let part = |pointer: &String| json.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+                assert_eq!(facts.key, record_type.key().iter().map(part).collect::<Vec<_>>().join("|"));
+                for (number, field) in record_type.indexed_fields().iter().enumerate() {
+                    let there = json.pointer(&field.pointer).is_some_and(|value| !value.is_null());
+                    assert_eq!(facts.indexed(number).is_some(), there, "{}", field.pointer);
+                }
+            }
+            Err(violations) => {
+                assert!(!violations.is_empty());
+                for violation in violations.iter() {
+                    assert!(violation.path.is_empty() || violation.path.starts_with('/'));
+                    assert!(!violation.path.contains('*'), "{}", violation.path);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn no_payload_breaks_a_projection_and_what_it_refuses_leaves_nothing_behind() {
+    let subjects = subjects();
+    let (keys, mut scratch) = (keys(), Scratch::new());
+    fuzz("projection", 20_000, |rng| {
+        let Subject { record_type, examples } = subjects.choose(rng).unwrap();
+        let mut rules = Vec::new();
+        for field in record_type.fields().iter().skip(1) {
+            if rng.random_bool(0.4) {
+                let treatment = [Treatment::Clear, Treatment::Masked, Treatment::KeyedHash][rng.random_range(0..3)];
+                rules.push(FieldRule { pointer: field.pointer.clone(), treatment });
+            }
+        }
+        let view = loop {
+            match record_type.projection(&rules) {
+                Ok(view) => break view,
+                // What has no mask, or is no single value, is shown as it is.
+                Err(error) => {
+                    for problem in error.problems() {
+                        for rule in rules.iter_mut().filter(|rule| rule.pointer == problem.pointer) {
+                            rule.treatment = Treatment::Clear;
+                        }
+                    }
+                }
+            }
+        };
+        let mut payload = examples.choose(rng).unwrap().clone();
+        if rng.random_bool(0.7) {
+            mutate(rng, &mut payload);
+        }
+        let valid = record_type.validate(&payload, &mut scratch).is_ok();
+        let mut out = b"before".to_vec();
+        match view.apply(&payload, &keys, &mut out) {
+            Ok(()) if valid => {
+                let shown: Value = serde_json::from_slice(&out[b"before".len()..]).unwrap();
+                let whole: Value = serde_json::from_slice(&payload).unwrap();
+                for name in shown.as_object().unwrap().keys() {
+                    assert!(whole.get(name).is_some(), "{name}");
+                }
+            }
+            Ok(()) => assert!(out.starts_with(b"before")),
+            Err(_) => {
+                assert!(!valid, "a valid record was not projected");
+                assert_eq!(out, b"before");
+            }
+        }
+    });
+}
+
+/// Right values of every kind, to be spoilt.
+const IDENTIFIERS: [&str; 20] = [
+    "91340000711771143J",
+    "91350100M0001TGQXM",
+    "362322198709086409",
+    "D2143569X",
+    "340000000016368",
+    "310115342050446",
+    "33010619900307001401",
+    "11010519491231002X",
+    "110105491231002",
+    "USA310085030712",
+    "1.2.156.3005.2.11100000MB0341032Y002.11330105002500287C.20240001.001.L",
+    "370117002011",
+    "11370800MB285591843370117002011",
+    "11370800MB28559184337011700201101",
+    "307001/000001",
+    "320612100001",
+    "I6510",
+    "CNY",
+    "9.1E+17",
+    "９１３４００００７１１７７１１４３Ｊ",
+];
+
+#[test]
+fn no_text_breaks_an_identifier_and_its_three_doors_agree() {
+    fuzz("identifiers", 40_000, |rng| {
+        let mut bytes = IDENTIFIERS.choose(rng).unwrap().as_bytes().to_vec();
+        if rng.random_bool(0.9) {
+            mutate(rng, &mut bytes);
+        }
+        for kind in Kind::ALL {
+            match check_exact(*kind, &bytes) {
+                Ok(reserve) => assert!(reserve.is_none_or(|reason| reason.severity() == Severity::Warning)),
+                Err(reason) => assert_eq!(reason.severity(), Severity::Error),
+            }
+        }
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return;
+        };
+        let (normal, _) = normalise(text);
+        assert_eq!(normalise(&normal).0, normal);
+        let found = detect(text);
+        for kind in Kind::ALL {
+            let verdict = check(*kind, text);
+            assert_eq!(verdict.is_accepted(), check_exact(*kind, verdict.normal.as_bytes()).is_ok(), "{kind}");
+            if found.kind == *kind && found.severity == Severity::Ok {
+                assert!(verdict.is_accepted(), "{kind}");
+            }
+        }
+    });
+}
+
+#[test]
+fn no_document_breaks_the_registry_and_what_it_accepts_can_be_used() {
+    let registry = Registry::builtin();
+    let names: Vec<&str> = registry.names().collect();
+    let schemas: Vec<&[u8]> = names.iter().map(|name| registry.schema(name).unwrap()).collect();
+    let trees: Vec<Value> = schemas.iter().map(|schema| serde_json::from_slice(schema).unwrap()).collect();
+    let subjects = subjects();
+    let mut scratch = Scratch::new();
+    let mut accepted = 0u32;
+    fuzz("schemas", 3_000, |rng| {
+        let number = rng.random_range(0..schemas.len());
+        let document = if rng.random_bool(0.3) {
+            let mut document = schemas[number].to_vec();
+            mutate(rng, &mut document);
+            document
+        } else {
+            let mut tree = trees[number].clone();
+            let donor = trees.choose(rng).unwrap();
+            rearrange(rng, &mut tree, donor);
+            serde_json::to_vec(&tree).unwrap()
+        };
+        match RecordType::compile(&document, registry.tables()) {
+            Err(error) => assert!(!error.problems().is_empty()),
+            Ok(record_type) => {
+                accepted += 1;
+                let original = registry.get(names[number]).unwrap();
+                assert_eq!(compatibility::compare(&record_type, &record_type), []);
+                compatibility::class(&compatibility::compare(original, &record_type));
+                assert_eq!(describe(&record_type).fields.len() + 1, record_type.fields().len());
+                for example in &subjects[number].examples {
+                    drop(record_type.validate(example, &mut scratch));
+                }
+            }
+        }
+    });
+    assert!(accepted > 0, "a mutation that is never accepted tests half of what it should");
+}
+
+#[test]
+fn no_document_breaks_the_reading_of_code_tables() {
+    let tables = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tables"));
+    let small: Vec<&Vec<u8>> = tables.iter().filter(|table| table.len() < 8 << 10).collect();
+    fuzz("tables", 5_000, |rng| {
+        let mut document = small.choose(rng).unwrap().to_vec();
+        mutate(rng, &mut document);
+        match CodeTables::from_json([document.as_slice()]) {
+            Err(error) => assert!(!error.problems().is_empty()),
+            Ok(tables) => {
+                for table in tables.iter() {
+                    assert!(table.codes().iter().all(|code| table.contains(&code.code)));
+                }
+            }
+        }
+    });
+}
