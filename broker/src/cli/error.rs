@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use shuqiao_proto::v1::Reason;
+use shuqiao_schemas::identifier::inspect;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -25,6 +26,9 @@ pub(super) enum Error {
     /// A manifest, a payload: what the user gave, refused before it was sent.
     #[error("{0}")]
     Input(String),
+    /// What is there cannot become what is wanted.
+    #[error("{0}")]
+    Conflict(String),
     #[error("{} is no profile", .path.display())]
     Profile { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{endpoint} cannot be reached")]
@@ -42,7 +46,7 @@ pub(super) enum Error {
     #[error(transparent)]
     Tls(#[from] tls::Error),
     #[error(transparent)]
-    Inspect(#[from] shuqiao_schemas::identifier::inspect::Error),
+    Inspect(#[from] inspect::Error),
 }
 
 impl From<Status> for Error {
@@ -58,13 +62,17 @@ impl Error {
             Self::Pipe => Exit::Success,
             Self::Usage(_) => Exit::Usage,
             Self::Input(_) => Exit::Invalid,
+            Self::Conflict(_) => Exit::Conflict,
             Self::Connect { source, .. } => match tls::refusal(source) {
                 Some(_) => Exit::Denied,
                 None => Exit::Unavailable,
             },
             Self::Refused(status) => judge(status).0,
             Self::StreamEnded => Exit::Unavailable,
-            Self::Inspect(shuqiao_schemas::identifier::inspect::Error::Write(error)) if is_pipe(error) => Exit::Success,
+            Self::Inspect(inspect::Error::Write(error)) if is_pipe(error) => Exit::Success,
+            Self::Inspect(
+                inspect::Error::NoHeader | inspect::Error::NoSuchColumn { .. } | inspect::Error::AmbiguousColumn,
+            ) => Exit::Invalid,
             Self::Write(_)
             | Self::Read { .. }
             | Self::Profile { .. }

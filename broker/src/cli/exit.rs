@@ -9,7 +9,7 @@ pub enum Exit {
     Failure,
     /// The command line makes no sense.
     Usage,
-    /// The node refused what was sent as invalid.
+    /// What was given breaks a rule: this program or the node refused it.
     Invalid,
     /// It does not exist, or not for you.
     NotFound,
@@ -42,7 +42,7 @@ pub const TABLE: [(Exit, &str); 8] = [
     (Exit::Success, "done as asked"),
     (Exit::Failure, "an error of this program or this machine; also a configuration with mistakes"),
     (Exit::Usage, "the command line makes no sense"),
-    (Exit::Invalid, "the node refused what was sent: mend it, repeating does not help"),
+    (Exit::Invalid, "what was given breaks a rule, or a promise of compatibility: mend it, repeating does not help"),
     (Exit::NotFound, "it does not exist, or not for you"),
     (Exit::Denied, "the node does not know you, or you may not"),
     (Exit::Conflict, "it changed meanwhile, exists with other content, or is still referred to"),

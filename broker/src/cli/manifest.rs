@@ -18,6 +18,12 @@ impl Time {
         jiff::Timestamp::new(time.seconds, time.nanos).ok().map(Self)
     }
 
+    /// As a node keeps it: cut to the millisecond, towards the past.
+    pub(super) fn to_the_millisecond(self) -> Self {
+        let nanoseconds = self.0.as_nanosecond().div_euclid(1_000_000) * 1_000_000;
+        jiff::Timestamp::from_nanosecond(nanoseconds).map_or(self, Self)
+    }
+
     pub(super) fn to_wire(self) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds: self.0.as_second(), nanos: self.0.subsec_nanosecond() }
     }
@@ -44,7 +50,7 @@ fn time(time: Option<prost_types::Timestamp>) -> Option<Time> {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident of $wire:path { $($variant:ident),* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub(super) enum $name { $($variant),* }
 
@@ -93,6 +99,8 @@ pub(super) struct Dataset {
     pub(super) name: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) etag: String,
+    /// Not there: the department that the name begins with.
+    #[serde(default)]
     pub(super) owner: String,
     pub(super) record_type: String,
     pub(super) title: String,

@@ -14,6 +14,7 @@ mod publish;
 mod query;
 mod record;
 mod resource;
+mod schema;
 mod subscribe;
 mod tools;
 
@@ -69,6 +70,9 @@ enum Command {
     /// Judge identifiers without a node.
     #[command(subcommand)]
     Inspect(tools::Inspect),
+    /// Check, compare and show record types without a node.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Look at a node's configuration.
     #[command(subcommand)]
     Config(tools::Config),
@@ -93,6 +97,7 @@ impl Command {
             Self::Pki(command) => command.run(),
             Self::View(command) => command.run().await,
             Self::Inspect(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Completions(command) => command.run(&mut command_line()),
         }

@@ -278,13 +278,14 @@ section! {
         /// Calls and streams at once on one connection. Changing it: more for gateways that multiplex. Default as HTTP/2 recommends at least
         /// (RFC 9113 section 6.5.2). Since 0.1.0.
         value streams_per_connection_max: u32 = 100, within 1, 10000;
-        /// Bytes of a call's headers. Changing it: rarely useful. Default because ours have a few hundred. Since 0.1.0.
+        /// Bytes of a call's headers; beyond, the call is refused (HTTP 431). Changing it: rarely useful. Default because ours have a few hundred.
+        /// Since 0.1.0.
         value header_bytes_max: Size = "16KiB", within "1KiB", "1MiB";
         /// Streams that a client may reset before they were looked at; beyond, its connection ends. Changing it: rarely useful. Default as the library's,
         /// against rapid resets (CVE-2023-44487). Since 0.1.0.
         value pending_accept_resets_max: usize = 20, within 1, 10000;
-        /// Bytes of one message. Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default because a batch has at most 4 MiB.
-        /// Since 0.1.0.
+        /// Bytes of one message; a larger one is refused (OUT_OF_RANGE). Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default
+        /// because a batch has at most 4 MiB. Since 0.1.0.
         value message_bytes_max: Size = "5MiB", within "1MiB", "64MiB";
         /// Records of one published batch. Changing it: publishers are told when they open a stream. Default because larger batches gain nothing
         /// measurable. Since 0.1.0.

@@ -3,13 +3,14 @@
 use std::{str::FromStr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost::Message;
 use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
 use tonic::{Request, Response, Status};
 
 use super::{convert, peer, resources, status};
 use crate::exchange::{
     Error,
-    administration::Administration,
+    administration::{Administration, Page},
     catalogue::{
         Command, Resource, Subscription,
         command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
@@ -29,6 +30,10 @@ pub struct CatalogueRpc {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Bytes of one page, about: what would exceed them waits for the next. A grant may name a thousand fields, and a client that was not told otherwise takes
+/// messages of 4 MiB.
+const PAGE_BYTES_MAX: usize = 2 << 20;
 
 impl CatalogueRpc {
     /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`.
@@ -50,6 +55,16 @@ impl CatalogueRpc {
     fn subscription(&self, one: &Subscription) -> Result<v1::Subscription, Error> {
         let cursor = self.delivery.cursor(one)?.into_iter().map(convert::position).collect();
         Ok(resources::subscription(one, cursor))
+    }
+
+    /// What the caller sees of the resource that it wants to change: some of its fields never do.
+    fn current<M, T>(
+        &self,
+        request: &Request<M>,
+        find: impl FnOnce(&Administration, &Identity, &M) -> Option<Result<T, Error>>,
+    ) -> Option<T> {
+        let (caller, _) = peer::caller(request).ok()?;
+        find(&self.administration, &caller, request.get_ref())?.ok()
     }
 
     /// Carries out a deletion.
@@ -92,8 +107,28 @@ fn after(token: &str) -> Result<String, Error> {
     })
 }
 
-fn token(next: Option<String>) -> String {
+fn token(next: Option<&str>) -> String {
     next.map(|name| URL_SAFE_NO_PAD.encode(name)).unwrap_or_default()
+}
+
+/// The resources of a page as messages, as far as they fit, and the token of the next page.
+fn fill<T, M: Message>(
+    page: &Page<Arc<T>>,
+    name: impl Fn(&T) -> &str,
+    show: impl Fn(&T) -> Result<M, Error>,
+) -> Result<(Vec<M>, String), Error> {
+    let mut messages = Vec::with_capacity(page.items.len());
+    let (mut bytes, mut last) = (0, None);
+    for one in &page.items {
+        let message = show(one)?;
+        bytes += message.encoded_len();
+        if bytes > PAGE_BYTES_MAX && last.is_some() {
+            return Ok((messages, token(last)));
+        }
+        last = Some(name(one));
+        messages.push(message);
+    }
+    Ok((messages, token(page.next.as_deref())))
 }
 
 fn size(page_size: u32) -> usize {
@@ -134,14 +169,19 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let page =
                 self.administration.departments(caller, &after(&message.page_token)?, size(message.page_size))?;
-            let departments = page.items.iter().map(|one| resources::department(one)).collect();
-            Ok(v1::ListDepartmentsResponse { departments, next_page_token: token(page.next) })
+            let (departments, next_page_token) =
+                fill(&page, |one| one.alias.as_str(), |one| Ok(resources::department(one)))?;
+            Ok(v1::ListDepartmentsResponse { departments, next_page_token })
         })
     }
 
     async fn update_department(&self, request: Request<v1::UpdateDepartmentRequest>) -> Answer<v1::Department> {
+        let current = self.current(&request, |administration, caller, message| {
+            let name = &message.department.as_ref()?.name;
+            Some(id("departments", "department", name).and_then(|id| administration.department(caller, id)))
+        });
         let read = |message: v1::UpdateDepartmentRequest| {
-            resources::department_change(resources::required("department", message.department)?)
+            resources::department_change(resources::required("department", message.department)?, current.as_deref())
                 .map(Command::UpdateDepartment)
         };
         self.change(request, read, show!(Department, |one: &_| Ok(resources::department(one)))).await
@@ -172,14 +212,19 @@ impl CatalogueService for CatalogueRpc {
     async fn list_datasets(&self, request: Request<v1::ListDatasetsRequest>) -> Answer<v1::ListDatasetsResponse> {
         look(request, |caller, message| {
             let page = self.administration.datasets(caller, &after(&message.page_token)?, size(message.page_size))?;
-            let datasets = page.items.iter().map(|one| resources::dataset(one)).collect();
-            Ok(v1::ListDatasetsResponse { datasets, next_page_token: token(page.next) })
+            let (datasets, next_page_token) = fill(&page, |one| one.id.as_str(), |one| Ok(resources::dataset(one)))?;
+            Ok(v1::ListDatasetsResponse { datasets, next_page_token })
         })
     }
 
     async fn update_dataset(&self, request: Request<v1::UpdateDatasetRequest>) -> Answer<v1::Dataset> {
+        let current = self.current(&request, |administration, caller, message| {
+            let name = &message.dataset.as_ref()?.name;
+            Some(id("datasets", "dataset", name).and_then(|id| administration.dataset(caller, id)))
+        });
         let read = |message: v1::UpdateDatasetRequest| {
-            resources::dataset_change(resources::required("dataset", message.dataset)?).map(Command::UpdateDataset)
+            resources::dataset_change(resources::required("dataset", message.dataset)?, current.as_deref())
+                .map(Command::UpdateDataset)
         };
         self.change(request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
     }
@@ -210,14 +255,19 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let after = after(&message.page_token)?;
             let page = self.administration.grants(caller, &message.dataset, &after, size(message.page_size))?;
-            let grants = page.items.iter().map(|one| resources::grant(one)).collect();
-            Ok(v1::ListGrantsResponse { grants, next_page_token: token(page.next) })
+            let (grants, next_page_token) = fill(&page, |one| one.id.as_str(), |one| Ok(resources::grant(one)))?;
+            Ok(v1::ListGrantsResponse { grants, next_page_token })
         })
     }
 
     async fn update_grant(&self, request: Request<v1::UpdateGrantRequest>) -> Answer<v1::Grant> {
+        let current = self.current(&request, |administration, caller, message| {
+            let name = &message.grant.as_ref()?.name;
+            Some(id("grants", "grant", name).and_then(|id| administration.grant(caller, id)))
+        });
         let read = |message: v1::UpdateGrantRequest| {
-            resources::grant_change(resources::required("grant", message.grant)?).map(Command::UpdateGrant)
+            resources::grant_change(resources::required("grant", message.grant)?, current.as_deref())
+                .map(Command::UpdateGrant)
         };
         self.change(request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
     }
@@ -252,15 +302,20 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let after = after(&message.page_token)?;
             let page = self.administration.subscriptions(caller, &after, size(message.page_size))?;
-            let subscriptions = page.items.iter().map(|one| self.subscription(one)).collect::<Result<_, _>>()?;
-            Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token: token(page.next) })
+            let (subscriptions, next_page_token) = fill(&page, |one| one.id.as_str(), |one| self.subscription(one))?;
+            Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
         })
     }
 
     async fn update_subscription(&self, request: Request<v1::UpdateSubscriptionRequest>) -> Answer<v1::Subscription> {
+        let current = self.current(&request, |administration, caller, message| {
+            let name = &message.subscription.as_ref()?.name;
+            Some(id("subscriptions", "subscription", name).and_then(|id| administration.subscription(caller, id)))
+        });
         let read = |message: v1::UpdateSubscriptionRequest| {
             let subscription = resources::required("subscription", message.subscription)?;
-            resources::subscription_change(subscription, message.seek).map(Command::UpdateSubscription)
+            resources::subscription_change(subscription, message.seek, current.as_deref())
+                .map(Command::UpdateSubscription)
         };
         self.change(request, read, show!(Subscription, |one| self.subscription(one))).await
     }

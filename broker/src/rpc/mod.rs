@@ -13,4 +13,7 @@ mod server;
 pub mod status;
 mod subscribe;
 
-pub use server::server;
+#[cfg(test)]
+mod tests;
+
+pub use server::{Aged, aged, server};

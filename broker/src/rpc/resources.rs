@@ -15,7 +15,7 @@ use crate::exchange::{
         },
     },
     error::FieldViolation,
-    model::{MalformedId, Position},
+    model::{DatasetId, MalformedId, Position, SubscriptionId},
 };
 
 /// Gathers what is wrong with a message.
@@ -63,6 +63,21 @@ impl Fields {
                 self.add("etag", "MALFORMED", "is no etag of this exchange", "不是本平台的 etag");
                 None
             }
+        }
+    }
+
+    /// A department that the resource's own name says already.
+    fn named(&mut self, path: &str, sent: &str, alias: &str) {
+        if !sent.is_empty() && sent != alias {
+            let (en, zh) = ("must be empty or the alias that the name begins with", "应为空，或与名称开头的部门一致");
+            self.add(path, "NOT_THE_NAMES", en, zh);
+        }
+    }
+
+    /// A field that never changes: what the caller sends of it must be what is there.
+    fn fixed<T: PartialEq + ?Sized>(&mut self, path: &str, sent: &T, nothing: &T, current: Option<&T>) {
+        if sent != nothing && current.is_some_and(|current| sent != current) {
+            self.add(path, "IMMUTABLE", "never changes: make a new one", "不可变更，请新建");
         }
     }
 
@@ -140,8 +155,13 @@ pub(super) fn new_department(message: v1::Department) -> Result<NewDepartment, E
     fields.finish(alias.map(|alias| NewDepartment { alias, unified_social_credit_code, display_name, roles }))
 }
 
-pub(super) fn department_change(message: v1::Department) -> Result<DepartmentChange, Error> {
+pub(super) fn department_change(
+    message: v1::Department,
+    current: Option<&Department>,
+) -> Result<DepartmentChange, Error> {
     let mut fields = Fields::default();
+    let code = current.map(|current| current.unified_social_credit_code.as_str());
+    fields.fixed("unified_social_credit_code", message.unified_social_credit_code.as_str(), "", code);
     let alias = fields.name("name", "departments", &message.name);
     let expected = fields.etag(&message.etag);
     let roles = roles(&mut fields, &message);
@@ -187,19 +207,11 @@ fn sharing_class(fields: &mut Fields, message: &v1::Dataset) -> Option<SharingCl
 
 pub(super) fn new_dataset(message: v1::Dataset) -> Result<NewDataset, Error> {
     let mut fields = Fields::default();
-    let id = fields.name::<crate::exchange::model::DatasetId>("name", "datasets", &message.name);
+    let id = fields.name::<DatasetId>("name", "datasets", &message.name);
     let record_type = fields.id("record_type", &message.record_type);
     let sharing_class = sharing_class(&mut fields, &message);
-    if let Some(id) = &id
-        && !message.owner.is_empty()
-        && message.owner != id.owner()
-    {
-        fields.add(
-            "owner",
-            "NOT_THE_NAMES",
-            "must be empty or the alias that the name begins with",
-            "应为空，或与名称开头的部门一致",
-        );
+    if let Some(id) = &id {
+        fields.named("owner", &message.owner, id.owner());
     }
     let v1::Dataset { title, legal_basis, partitions, retention_seconds, listed, .. } = message;
     let read = id.zip(record_type).zip(sharing_class).map(|((id, record_type), sharing_class)| NewDataset {
@@ -215,8 +227,11 @@ pub(super) fn new_dataset(message: v1::Dataset) -> Result<NewDataset, Error> {
     fields.finish(read)
 }
 
-pub(super) fn dataset_change(message: v1::Dataset) -> Result<DatasetChange, Error> {
+pub(super) fn dataset_change(message: v1::Dataset, current: Option<&Dataset>) -> Result<DatasetChange, Error> {
     let mut fields = Fields::default();
+    fields.fixed("owner", message.owner.as_str(), "", current.map(|current| current.owner.as_str()));
+    fields.fixed("record_type", message.record_type.as_str(), "", current.map(|current| current.record_type.as_str()));
+    fields.fixed("partitions", &message.partitions, &0, current.map(|current| &current.partitions));
     let id = fields.name("name", "datasets", &message.name);
     let expected = fields.etag(&message.etag);
     let sharing_class = sharing_class(&mut fields, &message);
@@ -293,28 +308,24 @@ pub(super) fn new_grant(message: v1::Grant) -> Result<NewGrant, Error> {
     let granted = field_grants(&mut fields, message.fields);
     let start_ms = fields.time("start_time", message.start_time);
     let end_ms = fields.time("end_time", message.end_time);
-    let v1::Grant { rows, purpose, legal_basis, .. } = v1::Grant {
-        rows: message.rows,
-        purpose: message.purpose,
-        legal_basis: message.legal_basis,
-        ..Default::default()
-    };
     let read = id.zip(dataset).zip(grantee).map(|((id, dataset), grantee)| NewGrant {
         id,
         dataset,
         grantee,
         fields: granted,
-        rows: conditions(rows),
-        purpose,
-        legal_basis,
+        rows: conditions(message.rows),
+        purpose: message.purpose,
+        legal_basis: message.legal_basis,
         start_ms,
         end_ms,
     });
     fields.finish(read)
 }
 
-pub(super) fn grant_change(message: v1::Grant) -> Result<GrantChange, Error> {
+pub(super) fn grant_change(message: v1::Grant, current: Option<&Grant>) -> Result<GrantChange, Error> {
     let mut fields = Fields::default();
+    fields.fixed("dataset", message.dataset.as_str(), "", current.map(|current| current.dataset.as_str()));
+    fields.fixed("grantee", message.grantee.as_str(), "", current.map(|current| current.grantee.as_str()));
     let id = fields.name("name", "grants", &message.name);
     let expected = fields.etag(&message.etag);
     let granted = field_grants(&mut fields, message.fields);
@@ -376,8 +387,11 @@ fn start(fields: &mut Fields, path: &str, message: Option<v1::StartPosition>) ->
 
 pub(super) fn new_subscription(message: v1::Subscription) -> Result<NewSubscription, Error> {
     let mut fields = Fields::default();
-    let id = fields.name("name", "subscriptions", &message.name);
+    let id = fields.name::<SubscriptionId>("name", "subscriptions", &message.name);
     let dataset = fields.id("dataset", &message.dataset);
+    if let Some(id) = &id {
+        fields.named("subscriber", &message.subscriber, SubscriptionId::subscriber(id));
+    }
     let start = start(&mut fields, "start", message.start);
     let read = id.zip(dataset).zip(start).map(|((id, dataset), start)| NewSubscription {
         id,
@@ -392,8 +406,11 @@ pub(super) fn new_subscription(message: v1::Subscription) -> Result<NewSubscript
 pub(super) fn subscription_change(
     message: v1::Subscription,
     seek: Option<v1::StartPosition>,
+    current: Option<&Subscription>,
 ) -> Result<SubscriptionChange, Error> {
     let mut fields = Fields::default();
+    fields.fixed("dataset", message.dataset.as_str(), "", current.map(|current| current.dataset.as_str()));
+    fields.fixed("subscriber", message.subscriber.as_str(), "", current.map(|current| current.subscriber.as_str()));
     let id = fields.name("name", "subscriptions", &message.name);
     let expected = fields.etag(&message.etag);
     let seek = seek.map(|seek| start(&mut fields, "seek", Some(seek)));

@@ -1,15 +1,39 @@
 //! The HTTP/2 server with every bound that the configuration names.
+//!
+//! | `limits.` | where it holds |
+//! |---|---|
+//! | `streams_per_connection_max` | [`server`]: one stream more is refused (REFUSED_STREAM), the others go on |
+//! | `header_bytes_max` | [`server`]: the call is answered 431, which gRPC clients show as UNKNOWN; the connection goes on |
+//! | `pending_accept_resets_max` | [`server`]: GOAWAY (ENHANCE_YOUR_CALM) |
+//! | `keepalive` | [`server`]: a connection that leaves a ping unanswered for 20 s is closed |
+//! | `connection_age_max` | [`server`]: GOAWAY (NO_ERROR); streams go on |
+//! | `connection_age_grace` | [`aged`]: the connection is closed |
+//! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE; the connection goes on |
+//! | the others | the rooms that they bound: `tls`, `exchange::publishing`, `exchange::query` |
+//!
+//! Bytes that a client may send unasked for are bounded by the windows below.
+
+mod age;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+pub use age::{Aged, aged};
 use tonic::transport::Server;
 
 use crate::config::Limits;
 
 /// How long a client may take to answer a keepalive ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of one stream that wait to be read. A batch may be larger: it is read as it comes.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+/// Bytes of one connection that wait to be read: several streams' worth, or a publisher that is held back would hold back the acknowledgements of a subscriber
+/// on the same connection. Fixed: a window that adapts to the line would adapt to a flood.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
-/// A server builder that keeps `limits`.
+/// A server builder that keeps `limits`. What it serves comes through [`aged`].
 pub fn server(limits: &Limits) -> Server {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection_max)
@@ -17,6 +41,10 @@ pub fn server(limits: &Limits) -> Server {
         .http2_max_pending_accept_reset_streams(Some(limits.pending_accept_resets_max))
         .http2_keepalive_interval(Some(limits.keepalive))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_adaptive_window(Some(false))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        // Without `max_connection_age_grace`: with it tonic 0.14 never says GOAWAY and cuts the connection at the end of both (see `connection_timeout_future`
+        // there). The grace is kept by `aged`.
         .max_connection_age(limits.connection_age_max)
-        .max_connection_age_grace(limits.connection_age_grace)
 }

@@ -1,0 +1,254 @@
+//! `shuqiao schema check`: record types against the profile, examples against record types.
+//!
+//! Beside a `schema.json`, every file of `examples/valid` must be accepted and every file of `examples/invalid` refused; where an `expected.json` there names
+//! rules for a file, it must break these and no others.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use shuqiao_schemas::engine::{RecordType, Scratch};
+
+use super::{
+    super::{
+        error::Error,
+        exit::Exit,
+        output::{self, Format},
+    },
+    DOCUMENT, TABLES, Tables, list, read,
+};
+
+/// Directories below the one that is given.
+const DEPTH_MAX: usize = 4;
+/// What is expected of each example, beside them.
+const EXPECTED: &str = "expected.json";
+
+/// `shuqiao schema check FILE|DIRECTORY…`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Check {
+    /// Schema documents, or directories in which every schema.json is checked together with its examples.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    tables: Tables,
+}
+
+/// What was found of one document.
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    /// Nothing where the document is refused.
+    record_type: Option<String>,
+    examples: usize,
+    flaws: Vec<Flaw>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Flaw {
+    /// A JSON Pointer into the schema, or the example's file.
+    place: String,
+    /// A stable code.
+    code: String,
+    message: String,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<Exit, Error> {
+        let mut documents = Vec::new();
+        for path in &self.paths {
+            if path.is_dir() {
+                find(path, DEPTH_MAX, &mut documents)?;
+            } else {
+                documents.push(path.clone());
+            }
+        }
+        if documents.is_empty() {
+            return Err(Error::Input(format!("there is no {DOCUMENT} in what was given")));
+        }
+        let reports = documents.iter().map(|path| examine(path, &self.tables)).collect::<Result<Vec<_>, _>>()?;
+        show(&reports, self.output)?;
+        let flaws: usize = reports.iter().map(|report| report.flaws.len()).sum();
+        let examples: usize = reports.iter().map(|report| report.examples).sum();
+        output::note(&format!("{} record types, {examples} examples, {flaws} flaws", reports.len()));
+        Ok(if flaws == 0 { Exit::Success } else { Exit::Invalid })
+    }
+}
+
+/// Every schema document in and below a directory, in order of path.
+fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let document = directory.join(DOCUMENT);
+    if document.is_file() {
+        found.push(document);
+        return Ok(());
+    }
+    if depth == 0 {
+        return Ok(());
+    }
+    let hidden =
+        |path: &Path| path.file_name().is_some_and(|name| name == TABLES || name.as_encoded_bytes().starts_with(b"."));
+    for path in list(directory)?.iter().filter(|path| path.is_dir() && !hidden(path)) {
+        find(path, depth - 1, found)?;
+    }
+    Ok(())
+}
+
+fn examine(document: &Path, tables: &Tables) -> Result<Report, Error> {
+    let mut report = Report { file: document.display().to_string(), record_type: None, examples: 0, flaws: Vec::new() };
+    match RecordType::compile(&read(document)?, &tables.of(document)?) {
+        Err(error) => report.flaws.extend(error.problems().iter().map(|problem| Flaw {
+            place: if problem.pointer.is_empty() { "(root)".into() } else { problem.pointer.clone() },
+            code: problem.flaw.code().to_owned(),
+            message: problem.flaw.to_string(),
+        })),
+        Ok(record_type) => {
+            report.record_type = Some(record_type.name().to_owned());
+            let examples = document.with_file_name("examples");
+            for (kind, valid) in [("valid", true), ("invalid", false)] {
+                let directory = examples.join(kind);
+                if directory.is_dir() {
+                    examples_of(&record_type, &directory, valid, &mut report)?;
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// A rule that an example breaks, at its place.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Broken {
+    path: String,
+    rule: String,
+}
+
+fn examples_of(record_type: &RecordType, directory: &Path, valid: bool, report: &mut Report) -> Result<(), Error> {
+    let expected = directory.join(EXPECTED);
+    let mut named: BTreeMap<String, Vec<Broken>> = BTreeMap::new();
+    if !valid && expected.is_file() {
+        match serde_json::from_slice(&read(&expected)?) {
+            Ok(read) => named = read,
+            Err(error) => report.flaws.push(flaw(&expected, "NOT_JSON", error.to_string())),
+        }
+    }
+    let mut scratch = Scratch::new();
+    for path in list(directory)?.iter().filter(|path| path.is_file() && **path != expected) {
+        report.examples += 1;
+        let payload = read(path)?;
+        let mut told: Vec<_> = match record_type.validate(&payload, &mut scratch) {
+            Ok(_) => Vec::new(),
+            Err(violations) => {
+                let broken = |one: &shuqiao_schemas::engine::Violation| Broken {
+                    path: one.path.clone(),
+                    rule: one.rule.code().to_owned(),
+                };
+                violations.iter().map(broken).collect()
+            }
+        };
+        told.sort();
+        let wanted = path.file_name().and_then(|name| name.to_str()).and_then(|name| named.get_mut(name));
+        let wanted = wanted.map(|wanted| {
+            wanted.sort();
+            &*wanted
+        });
+        let text = told.iter().map(|one| format!("{} {}", one.path, one.rule)).collect::<Vec<_>>().join(", ");
+        match wanted {
+            _ if valid && !told.is_empty() => report.flaws.push(flaw(path, "VALID_IS_REFUSED", text)),
+            _ if !valid && told.is_empty() => {
+                report.flaws.push(flaw(path, "INVALID_IS_ACCEPTED", "breaks no rule".into()))
+            }
+            Some(wanted) if *wanted != told => report.flaws.push(flaw(path, "BREAKS_OTHER_RULES", text)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn flaw(path: &Path, code: &str, message: String) -> Flaw {
+    Flaw { place: path.display().to_string(), code: code.to_owned(), message }
+}
+
+fn show(reports: &[Report], format: Format) -> Result<(), Error> {
+    output::print(&match format {
+        Format::Json => output::json(&reports)?,
+        Format::Yaml => output::yaml(&reports)?,
+        Format::Table => {
+            let rows = reports.iter().map(|report| {
+                vec![
+                    report.record_type.clone().unwrap_or_else(|| "refused".into()),
+                    report.examples.to_string(),
+                    report.flaws.len().to_string(),
+                    report.file.clone(),
+                ]
+            });
+            let mut text = output::table(["record type", "examples", "flaws", "file"], rows);
+            for report in reports.iter().filter(|report| !report.flaws.is_empty()) {
+                let rows =
+                    report.flaws.iter().map(|flaw| vec![flaw.place.clone(), flaw.code.clone(), flaw.message.clone()]);
+                text.push_str(&format!("\n\n# {}\n{}", report.file, output::table(["place", "code", "message"], rows)));
+            }
+            text
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> PathBuf {
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas"))
+    }
+
+    #[test]
+    fn every_standard_of_ours_and_every_example_is_checked_and_right() {
+        let mut documents = Vec::new();
+        find(&ours(), DEPTH_MAX, &mut documents).expect("readable");
+        let reports: Vec<_> =
+            documents.iter().map(|path| examine(path, &Tables::default()).expect("readable")).collect();
+        assert_eq!(reports.len(), shuqiao_schemas::registry::Registry::builtin().names().len());
+        for report in reports {
+            assert_eq!(report.flaws, [], "{}", report.file);
+            assert!(report.examples >= 12, "{}", report.file);
+        }
+    }
+
+    #[test]
+    fn a_wrong_example_and_a_wrong_schema_are_named_with_their_place() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let at = |path: &str| directory.path().join(path);
+        for kind in ["valid", "invalid"] {
+            std::fs::create_dir_all(at(&format!("t/v1/examples/{kind}"))).expect("directory");
+        }
+        let schema = r#"{"$id":"urn:shuqiao:record-type:t:v1","type":"object","additionalProperties":false,"required":["id"],"x-key":["/id"],
+            "properties":{"id":{"type":"string","maxLength":3}}}"#;
+        std::fs::write(at("t/v1/schema.json"), schema).expect("write");
+        std::fs::write(at("t/v1/examples/valid/long.json"), r#"{"id":"abcd"}"#).expect("write");
+        std::fs::write(at("t/v1/examples/invalid/right.json"), r#"{"id":"abc"}"#).expect("write");
+        std::fs::write(at("t/v1/examples/invalid/other.json"), r#"{"id":"abcd"}"#).expect("write");
+        let expected = r#"{"other.json":[{"path":"/id","rule":"REQUIRED"}]}"#;
+        std::fs::write(at("t/v1/examples/invalid/expected.json"), expected).expect("write");
+        let report = examine(&at("t/v1/schema.json"), &Tables::default()).expect("readable");
+        let told: Vec<_> = report.flaws.iter().map(|flaw| (flaw.code.as_str(), flaw.message.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("VALID_IS_REFUSED", "/id TOO_LONG"),
+                ("BREAKS_OTHER_RULES", "/id TOO_LONG"),
+                ("INVALID_IS_ACCEPTED", "breaks no rule"),
+            ]
+        );
+        assert_eq!(report.examples, 3);
+
+        std::fs::write(at("t/v1/schema.json"), schema.replace("maxLength", "maxLenght")).expect("write");
+        let report = examine(&at("t/v1/schema.json"), &Tables::default()).expect("readable");
+        assert_eq!(report.record_type, None);
+        let [flaw, ..] = &*report.flaws else { panic!("{report:?}") };
+        assert_eq!((flaw.place.as_str(), flaw.code.as_str()), ("/properties/id", "UNKNOWN_KEYWORD"));
+    }
+}

@@ -1,0 +1,119 @@
+//! `shuqiao schema`: record types, without a node.
+//!
+//! A record type is named (`enterprise/v1`, one that this program has) or given as a file or directory. Its code tables are those that lie beside it in
+//! `tables/`, else this program's.
+
+mod check;
+mod diff;
+mod show;
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand};
+use shuqiao_schemas::{
+    engine::{CodeTables, RecordType, SchemaError, profile::MAX_SCHEMA_BYTES},
+    registry::Registry,
+};
+
+use super::{error::Error, exit::Exit};
+
+/// The document of a record type in its directory.
+const DOCUMENT: &str = "schema.json";
+/// Code tables, in the directory that holds record types.
+const TABLES: &str = "tables";
+
+/// `shuqiao schema …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Schema {
+    /// Hold record types to the profile, and their examples to them. Exit code 3 names the flaws.
+    Check(check::Check),
+    /// Name what differs between two versions, who can still read whom, and which fields are touched. Exit code 3 if the promise of --mode is broken.
+    Diff(diff::Diff),
+    /// Show a record type: its fields, how sensitive they are, its rules and code tables.
+    Describe(show::Describe),
+}
+
+impl Schema {
+    pub(super) fn run(self) -> Result<Exit, Error> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::Diff(diff) => diff.run(),
+            Self::Describe(describe) => describe.run(),
+        }
+    }
+}
+
+/// Where code tables are looked up.
+#[derive(Args, Clone, Debug, Default)]
+struct Tables {
+    /// A directory of code tables, *.json [default: `tables` beside the record type, else this program's].
+    #[arg(long, value_name = "DIRECTORY")]
+    tables: Option<PathBuf>,
+}
+
+impl Tables {
+    /// The tables for a record type whose document this is: the flag's, those of the nearest directory above it, or this program's.
+    fn of(&self, document: &Path) -> Result<CodeTables, Error> {
+        if let Some(directory) = &self.tables {
+            return read_tables(directory);
+        }
+        // enterprise/v1/schema.json stands two below the directory that holds tables/.
+        let beside =
+            document.ancestors().skip(1).take(3).map(|above| above.join(TABLES)).find(|tables| tables.is_dir());
+        beside.map_or_else(|| Ok(Registry::builtin().tables().clone()), |directory| read_tables(&directory))
+    }
+}
+
+fn read_tables(directory: &Path) -> Result<CodeTables, Error> {
+    let mut tables = CodeTables::new();
+    for path in list(directory)?.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        tables.add_json(&read(path)?).map_err(|error| refused(path, &error))?;
+    }
+    Ok(tables)
+}
+
+/// A record type by its name, or from its file or directory.
+fn load(what: &str, tables: &Tables) -> Result<Arc<RecordType>, Error> {
+    if let Some(known) = Registry::builtin().get(what) {
+        return Ok(known.clone());
+    }
+    let path = Path::new(what);
+    let document = if path.is_dir() { path.join(DOCUMENT) } else { path.to_path_buf() };
+    if !document.is_file() {
+        let names = Registry::builtin().names().collect::<Vec<_>>().join(", ");
+        return Err(Error::Usage(format!(
+            "{what} is neither a file, nor a directory with a {DOCUMENT}, nor a record type of this program: {names}"
+        )));
+    }
+    let tables = tables.of(&document)?;
+    RecordType::compile(&read(&document)?, &tables).map(Arc::new).map_err(|error| refused(&document, &error))
+}
+
+/// Every flaw of a document, a line each.
+fn refused(path: &Path, error: &SchemaError) -> Error {
+    let flaws: Vec<_> = error.problems().iter().map(|problem| format!("\n  {problem}")).collect();
+    Error::Input(format!("{} is refused:{}", path.display(), flaws.concat()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let error = |source| Error::Read { what: path.display().to_string(), source };
+    let mut bytes = Vec::new();
+    // One byte more than is taken: the compiler then says that it is too large.
+    File::open(path).map_err(error)?.take(MAX_SCHEMA_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(error)?;
+    Ok(bytes)
+}
+
+/// What a directory holds, in order of name.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |source| Error::Read { what: directory.display().to_string(), source };
+    let entries = std::fs::read_dir(directory).map_err(error)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(error)?;
+    paths.sort();
+    Ok(paths)
+}

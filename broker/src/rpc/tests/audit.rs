@@ -1,0 +1,115 @@
+//! AuditService, and what the catalogue's commands leave on the trail.
+
+use ring::digest::{SHA256, digest};
+use shuqiao_proto::v1;
+use tonic::Code;
+
+use super::fixture::{Site, administrator, by, bystander, grant, owner, reason, taxation, violations};
+use crate::exchange::{fixtures::DATASET, identity::Identity};
+
+/// The entries that a caller is shown, as JSON; each is held to its hash.
+async fn entries(site: &mut Site, caller: &Identity, request: v1::ListAuditEntriesRequest) -> Vec<serde_json::Value> {
+    let page = site.audit.list_audit_entries(by(caller, request)).await.expect("a page").into_inner();
+    page.entries
+        .iter()
+        .map(|entry| {
+            let leaf = digest(&SHA256, &[&[0], &*entry.canonical].concat());
+            assert_eq!(entry.leaf_hash, leaf.as_ref(), "RFC 6962 section 2.1");
+            serde_json::from_slice(&entry.canonical).expect("JSON")
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_denied_command_is_on_the_trail() {
+    let mut site = Site::open().await;
+    site.grant("one", DATASET).await;
+    let request = by(&taxation(), v1::CreateGrantRequest { grant: Some(grant("two", DATASET)) });
+    let refused = site.catalogue.create_grant(request).await.expect_err("not the owner");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "NOT_OWNER"));
+    let request = by(&bystander(), v1::DeleteGrantRequest { name: "grants/one".into(), etag: "v1".into() });
+    assert_eq!(site.catalogue.delete_grant(request).await.expect_err("hidden").code(), Code::NotFound);
+
+    let trail = entries(&mut site, &administrator(), v1::ListAuditEntriesRequest::default()).await;
+    let told: Vec<_> = trail
+        .iter()
+        .map(|entry| {
+            let actor = entry["actor"].as_str().expect("text").split('/').nth(1).expect("an alias").to_owned();
+            let target = &entry["target"];
+            (actor, target["command"].clone(), target["resource"].clone(), entry["outcome"].clone())
+        })
+        .collect();
+    let row = |actor: &str, command: &str, resource: &str, outcome: serde_json::Value| {
+        (actor.to_owned(), command.into(), resource.into(), outcome)
+    };
+    assert_eq!(
+        told,
+        [
+            row("market-supervision", "create_grant", "grants/one", "allowed".into()),
+            row("taxation", "create_grant", "grants/two", serde_json::json!({"denied": "NOT_OWNER"})),
+            row("civil-affairs", "revoke_grant", "grants/one", serde_json::json!({"denied": "RESOURCE_NOT_FOUND"})),
+        ]
+    );
+    site.close().await;
+}
+
+#[tokio::test]
+async fn auditors_read_all_a_department_its_own_doing_and_the_reading_is_on_the_trail() {
+    let mut site = Site::open().await;
+    site.make_taxation_auditor().await;
+    site.grant("one", DATASET).await;
+    let own = entries(&mut site, &owner(), v1::ListAuditEntriesRequest::default()).await;
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0]["target"]["resource"], "grants/one");
+    // Asked for another's, it is shown none.
+    let of_another = v1::ListAuditEntriesRequest { department: "data-bureau".into(), ..Default::default() };
+    assert!(entries(&mut site, &owner(), of_another.clone()).await.is_empty());
+    assert_eq!(entries(&mut site, &taxation(), of_another).await.len(), 1);
+    let of_dataset = v1::ListAuditEntriesRequest { dataset: DATASET.into(), ..Default::default() };
+    assert_eq!(entries(&mut site, &taxation(), of_dataset).await.len(), 1);
+
+    let readings = v1::ListAuditEntriesRequest { from_index: 2, ..Default::default() };
+    let readings = entries(&mut site, &taxation(), readings).await;
+    let told: Vec<_> = readings.iter().map(|entry| (entry["action"].as_str(), entry["count"].as_u64())).collect();
+    let read = |count| (Some("read_audit"), Some(count));
+    assert_eq!(told, [read(1), read(0), read(1), read(1)]);
+    site.close().await;
+}
+
+#[tokio::test]
+async fn pages_of_the_trail_follow_one_another_and_end() {
+    let mut site = Site::open().await;
+    for number in 0..7 {
+        site.grant(&format!("g{number}"), DATASET).await;
+    }
+    let (mut indexes, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let department = "market-supervision".to_owned();
+        let request = v1::ListAuditEntriesRequest { page_size: 3, page_token, department, ..Default::default() };
+        let page = site.audit.list_audit_entries(by(&administrator(), request)).await.expect("a page").into_inner();
+        assert!(page.entries.len() <= 3);
+        indexes.extend(page.entries.iter().map(|entry| entry.index));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(indexes, [0, 1, 2, 3, 4, 5, 6]);
+    for token in ["x", "-1", "18446744073709551616"] {
+        let request = v1::ListAuditEntriesRequest { page_token: token.into(), ..Default::default() };
+        let refused = site.audit.list_audit_entries(by(&administrator(), request)).await.expect_err(token);
+        assert_eq!(violations(&refused), ["page_token MALFORMED"]);
+    }
+    let beyond = v1::ListAuditEntriesRequest { page_token: u64::MAX.to_string(), ..Default::default() };
+    assert!(entries(&mut site, &administrator(), beyond).await.is_empty());
+    site.close().await;
+}
+
+#[tokio::test]
+async fn the_trail_is_closed_to_who_is_not_enrolled() {
+    let mut site = Site::open().await;
+    let stranger = crate::exchange::catalogue::fixtures::system("stranger");
+    let refused = site.audit.list_audit_entries(by(&stranger, v1::ListAuditEntriesRequest::default())).await;
+    assert_eq!(reason(&refused.expect_err("not enrolled")), "IDENTITY_UNKNOWN");
+    site.close().await;
+}

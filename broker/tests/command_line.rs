@@ -1,0 +1,344 @@
+//! The command line against a node of its own: the real binary on both ends, mutual TLS between them, every answer and exit code as a script meets them.
+
+use std::{
+    io::Write,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+const SHUQIAO: &str = env!("CARGO_BIN_EXE_shuqiao");
+const EXCHANGE: &str = "city.example";
+const DATASET: &str = "market-supervision.enterprise";
+const CODE: &str = "91330100MA00000740";
+/// A debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ADMINISTRATOR: &str = "department/data-bureau/person/first";
+const OWNER: &str = "department/market-supervision/system/registry";
+const TAXATION: &str = "department/taxation/system/inbox";
+const BYSTANDER: &str = "department/civil-affairs/system/any";
+
+const DEPARTMENTS: &str = "
+kind: department
+name: market-supervision
+unified_social_credit_code: 11320600014149957J
+display_name: 市场监督管理局
+---
+kind: department
+name: taxation
+unified_social_credit_code: 11320600014149965D
+display_name: 税务局
+roles: [auditor]
+---
+kind: department
+name: civil-affairs
+unified_social_credit_code: '113206000141499738'
+display_name: 民政局
+";
+
+const SHARED: &str = r#"[
+  {"kind": "grant", "name": "taxation-reads-enterprise", "dataset": "market-supervision.enterprise", "grantee": "taxation",
+   "fields": [{"path": "", "treatment": "clear"}], "purpose": "税务登记", "legal_basis": "税收征收管理法第六条",
+   "end_time": "2099-01-01T00:00:00.0001+08:00"},
+  {"kind": "dataset", "name": "market-supervision.enterprise", "record_type": "enterprise/v1", "title": "企业登记信息",
+   "sharing_class": "conditional", "partitions": 2, "listed": true}
+]"#;
+
+const SUBSCRIPTION: &str = "
+kind: subscription
+name: taxation.enterprise
+dataset: market-supervision.enterprise
+subscriber: taxation
+start: beginning
+purpose: 税务登记
+";
+
+/// A node, its authority and its callers' certificates, in a directory of their own.
+struct Node {
+    directory: tempfile::TempDir,
+    endpoint: String,
+    process: Child,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+impl Said {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// A failure with this exit code whose text holds `what` and says what to do next.
+    #[track_caller]
+    fn fails(self, code: i32, what: &str) {
+        assert!(self.code == code && self.err.contains(what) && self.err.contains("next: "), "{code} {what}: {self:?}");
+    }
+}
+
+/// A command that needs no node.
+fn alone(arguments: &[&str], input: &str) -> Said {
+    run(Command::new(SHUQIAO).args(arguments).env_clear(), input)
+}
+
+fn run(command: &mut Command, input: &str) -> Said {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends").into()
+}
+
+impl Node {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let pki = directory.path().join("pki");
+        let at = |name: &str| pki.join(name).display().to_string();
+        let authority = ["--directory", &pki.display().to_string()].map(ToOwned::to_owned);
+        let issue = |what: &[&str]| {
+            let arguments: Vec<_> = what.iter().copied().chain(authority.iter().map(String::as_str)).collect();
+            alone(&arguments, "").ok()
+        };
+        issue(&["pki", "init", EXCHANGE]);
+        issue(&["pki", "issue", "server", "localhost"]);
+        for caller in [ADMINISTRATOR, OWNER, TAXATION, BYSTANDER] {
+            let [_, department, kind, name] = caller.split('/').collect::<Vec<_>>()[..] else { panic!("{caller}") };
+            issue(&["pki", "issue", kind, department, name]);
+        }
+        // Both are free now; whoever takes one in between makes the start fail, and the test with it.
+        let ports = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback"));
+        let [port, metrics_port] = ports.map(|listener| listener.local_addr().expect("bound").port());
+        let configuration = format!(
+            "[node]\nname = \"node-1\"\nexchange = \"{EXCHANGE}\"\ndata_dir = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n\
+             metrics_listen = \"127.0.0.1:{metrics_port}\"\nadministrators = [\"{ADMINISTRATOR}\"]\nlog_level = \"warn\"\n\
+             [tls]\ncertificate = \"{}\"\nkey = \"{}\"\nauthorities = \"{}\"\nrevocation_lists = \"{}\"\n\
+             [log.embedded]\nfree_bytes_min = \"16MiB\"\n",
+            directory.path().join("data").display(),
+            at("issued/server-localhost.pem"),
+            at("issued/server-localhost.key.pem"),
+            at("ca.pem"),
+            at("crl.pem"),
+        );
+        let file = directory.path().join("node.toml");
+        std::fs::write(&file, configuration).expect("written");
+        let process = Command::new(SHUQIAO).arg("serve").arg("--config").arg(&file).spawn().expect("it starts");
+        let node = Self { endpoint: format!("https://localhost:{port}"), directory, process };
+        let begin = std::time::SystemTime::now();
+        while node.ask(ADMINISTRATOR, &["status"], "").code != 0 {
+            assert!(begin.elapsed().expect("the clock goes on") < PATIENCE, "the node is not ready");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        node
+    }
+
+    /// A command of this caller's.
+    fn ask(&self, caller: &str, arguments: &[&str], input: &str) -> Said {
+        let pki = self.directory.path().join("pki");
+        let name = caller.replace('/', "-");
+        run(
+            Command::new(SHUQIAO)
+                .args(arguments)
+                .env_clear()
+                .env("SHUQIAO_ENDPOINT", &self.endpoint)
+                .env("SHUQIAO_CA", pki.join("ca.pem"))
+                .env("SHUQIAO_CERTIFICATE", pki.join(format!("issued/{name}.pem")))
+                .env("SHUQIAO_KEY", pki.join(format!("issued/{name}.key.pem"))),
+            input,
+        )
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("in the directory")).expect("made");
+        std::fs::write(&path, content).expect("written");
+        path
+    }
+
+    /// Stops it as a service manager does.
+    fn stop(mut self) {
+        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(asked.is_ok_and(|status| status.success()));
+        assert!(self.process.wait().expect("it ends").success(), "a drained node ends well");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to kill.
+        drop(self.process.kill());
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn resources_are_applied_shown_changed_and_deleted() {
+    let node = Node::start();
+    node.file("manifests/10-departments.yaml", DEPARTMENTS);
+    node.file("manifests/20-shared.json", SHARED);
+    node.file("manifests/README.md", "no manifest");
+    let manifests = node.directory.path().join("manifests");
+    let apply = ["apply", "-f", text(&manifests)];
+
+    node.ask(OWNER, &apply, "").fails(5, "IDENTITY_UNKNOWN");
+    let said = node.ask(ADMINISTRATOR, &["apply", "--dry-run", "-f", text(&manifests)], "").ok();
+    assert_eq!(said.matches("would be created").count(), 5, "{said}");
+    let created = node.ask(ADMINISTRATOR, &apply, "").ok();
+    assert_eq!(
+        created.lines().collect::<Vec<_>>(),
+        [
+            "departments/market-supervision created",
+            "departments/taxation created",
+            "departments/civil-affairs created",
+            "datasets/market-supervision.enterprise created",
+            "grants/taxation-reads-enterprise created",
+        ]
+    );
+    let again = node.ask(ADMINISTRATOR, &apply, "").ok();
+    assert_eq!(again, created.replace(" created", " unchanged"), "the second time nothing is changed");
+    assert_eq!(
+        node.ask(TAXATION, &["apply", "-f", "-"], SUBSCRIPTION).ok(),
+        "subscriptions/taxation.enterprise created\n"
+    );
+
+    // What get prints, apply takes.
+    for (kind, name) in [("dataset", DATASET), ("grant", "taxation-reads-enterprise"), ("department", "taxation")] {
+        for format in ["yaml", "json"] {
+            let shown = node.ask(ADMINISTRATOR, &["get", kind, name, "-o", format], "").ok();
+            let said = node.ask(ADMINISTRATOR, &["apply", "-f", "-"], &shown).ok();
+            assert_eq!(said, format!("{kind}s/{name} unchanged\n"), "{shown}");
+        }
+    }
+    let listed = node.ask(BYSTANDER, &["list", "datasets", "-o", "json"], "").ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!(listed[0]["name"], "datasets/market-supervision.enterprise");
+    let described = node.ask(OWNER, &["describe", "dataset", DATASET], "").ok();
+    for part in ["record_type: enterprise/v1", "# grants\n", "taxation-reads-enterprise", "# progress on node node-1"] {
+        assert!(described.contains(part), "{part}: {described}");
+    }
+    let described = node.ask(TAXATION, &["describe", "subscription", "taxation.enterprise"], "").ok();
+    assert!(described.contains("subscriber: taxation"), "{described}");
+
+    // A changed title, then a stale etag.
+    let retitled = SHARED.replace("企业登记信息", "企业登记信息（新）");
+    let said = node.ask(OWNER, &["apply", "-f", "-"], &retitled).ok();
+    assert!(said.contains("datasets/market-supervision.enterprise updated"), "{said}");
+    let moved = SHARED.replace("enterprise/v1", "licence/v1");
+    node.ask(OWNER, &["apply", "-f", "-"], &moved).fails(3, "IMMUTABLE");
+    node.ask(OWNER, &["delete", "dataset", DATASET, "--etag", "v1"], "").fails(6, "ETAG_MISMATCH");
+    node.ask(OWNER, &["delete", "dataset", DATASET], "").fails(6, "STILL_REFERRED_TO");
+    node.ask(TAXATION, &["delete", "dataset", DATASET], "").fails(5, "NOT_OWNER");
+    node.ask(TAXATION, &["get", "dataset", "market-supervision.none"], "").fails(4, "DATASET_NOT_FOUND");
+
+    // Revoked is not unchanged.
+    assert_eq!(
+        node.ask(OWNER, &["delete", "grant", "taxation-reads-enterprise"], "").ok(),
+        "grants/taxation-reads-enterprise revoked\n"
+    );
+    let said = node.ask(OWNER, &["apply", "-f", "-"], &retitled);
+    assert!(said.code == 6 && said.err.contains("is revoked, and stays so"), "{said:?}");
+
+    // Auditors see who did all this, denials too.
+    let trail = node.ask(TAXATION, &["audit", "list", "-o", "json", "--limit", "1000"], "").ok();
+    for part in [r#""command":"create_grant""#, r#"{"denied":"NOT_OWNER"}"#, r#"{"denied":"STILL_REFERRED_TO"}"#] {
+        assert!(trail.contains(part), "{part}: {trail}");
+    }
+    node.stop();
+}
+
+#[test]
+fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
+    let node = Node::start();
+    node.ask(
+        ADMINISTRATOR,
+        &["apply", "-f", text(&node.file("d.yaml", DEPARTMENTS)), text(&node.file("s.json", SHARED))],
+        "",
+    )
+    .ok();
+    node.ask(TAXATION, &["apply", "-f", "-"], SUBSCRIPTION).ok();
+    let record = format!(r#"{{"unified_social_credit_code": "{CODE}", "name": "杭州最小示例有限公司"}}"#);
+    let said = node.ask(OWNER, &["publish", DATASET, "-o", "json"], &record).ok();
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&said["read"], &said["accepted"]), (&1.into(), &1.into()), "{said}");
+    let wrong = record.replace("0740", "0741");
+    node.ask(OWNER, &["publish", DATASET], &wrong).code_is(3);
+    node.ask(TAXATION, &["publish", DATASET], &record).fails(5, "NOT_OWNER");
+
+    let line = node.ask(TAXATION, &["subscribe", "taxation.enterprise", "--limit", "1", "--idle", "30s"], "").ok();
+    let line: serde_json::Value = serde_json::from_str(&line).expect("one line of JSON");
+    assert_eq!((&line["key"], &line["payload"]["name"]), (&CODE.into(), &"杭州最小示例有限公司".into()));
+
+    let ask = |caller: &str| node.ask(caller, &["query", "get", DATASET, CODE, "--purpose", "税务登记"], "");
+    assert!(ask(TAXATION).ok().contains(r#""payload":{"unified_social_credit_code": "91330100MA00000740""#));
+    ask(BYSTANDER).fails(5, "GRANT_MISSING");
+    let subject = ["query", "subject", "uscc", CODE, "--purpose", "税务登记"];
+    assert!(node.ask(TAXATION, &subject, "").ok().contains(DATASET));
+    let digest = ["view", "digest", DATASET, "--purpose", "对账", "-o", "json"];
+    let digest: serde_json::Value = serde_json::from_str(&node.ask(OWNER, &digest, "").ok()).expect("JSON");
+    assert_eq!(digest["count"], 1);
+    node.ask(OWNER, &["delete", "grant", "taxation-reads-enterprise"], "").ok();
+    ask(TAXATION).fails(5, "GRANT_REVOKED");
+    node.stop();
+}
+
+impl Said {
+    #[track_caller]
+    fn code_is(self, code: i32) {
+        assert_eq!(self.code, code, "{self:?}");
+    }
+}
+
+#[test]
+fn tools_answer_without_a_node() {
+    let codes = format!("{CODE}\n{}\n\n330106199003070022\n", CODE.replace("740", "741"));
+    let said = alone(&["inspect", "identifiers", "-o", "jsonl"], &codes);
+    let rows: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let verdicts: Vec<_> = rows.iter().map(|row| (row["kind"].as_str(), row["verdict"].as_str())).collect();
+    let row = |kind, verdict| (Some(kind), Some(verdict));
+    assert_eq!(verdicts[..2], [row("uscc", "ok"), row("uscc", "error")]);
+    assert_eq!((verdicts.len(), verdicts[3].0), (4, Some("resident_id")), "an answer for every line, in order");
+    assert_eq!(said.code, 0);
+    let csv = format!("name,code\na,{CODE}\n\"b, c\",x\n");
+    let said = alone(&["inspect", "identifiers", "--column", "code", "-o", "csv"], &csv).ok();
+    assert_eq!(said.lines().next(), Some("input,kind,normal,verdict,reason,changes"));
+    assert!(
+        said.lines().nth(1).is_some_and(|line| line.starts_with("91330100MA00000740,uscc,91330100MA00000740,ok,")),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 3);
+    let said = alone(&["inspect", "identifiers", "--column", "none"], &csv);
+    assert!(said.code == 3 && said.err.contains("it has: name, code"), "{said:?}");
+
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(alone(&["completions", shell], "").ok().contains("shuqiao"), "{shell}");
+    }
+    let said = alone(&["schema", "describe", "enterprise/v1", "-o", "json"], "").ok();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&said).expect("JSON")["name"], "enterprise/v1");
+    assert_eq!(alone(&["schema", "describe", "nonsense"], "").code, 2);
+    let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
+    alone(&["schema", "check", schemas], "").code_is(0);
+    alone(&["schema", "diff", "enterprise/v1", &format!("{schemas}/enterprise/v1"), "--mode", "full"], "").code_is(0);
+    let said = alone(&["schema", "diff", "enterprise/v1", "licence/v1", "-o", "json"], "");
+    assert!(said.code == 3 && said.out.contains("name-changed") && said.err.contains("next: "), "{said:?}");
+    let said = alone(&["get", "dataset", "x"], "");
+    assert!(said.code == 2 && said.err.contains("Missing: --endpoint"), "{said:?}");
+}
