@@ -152,7 +152,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = tls::incoming(listener, acceptor, &tasks);
+    let incoming = rpc::aged(tls::incoming(listener, acceptor, &tasks), &config.limits);
     let server = rpc::server(&config.limits)
         .add_routes(services)
         .serve_with_incoming_shutdown(incoming, tasks.token().cancelled_owned());
