@@ -8,6 +8,7 @@ use shuqiao_adapter_sdk::{
     config::{self, Config},
     metrics::Metrics,
     runner::{self, Options, Report},
+    state::State,
 };
 use shuqiao_adapter_taxation::Taxation;
 use shuqiao_broker::shutdown::Tasks;
@@ -73,6 +74,12 @@ impl Adapter {
         // The newcomer's environment may be that of another adapter.
         let config = config::from_text(text, &[adapter], std::iter::empty())?;
         Ok(Self { adapter, name, config: Arc::new(config), metrics: Metrics::default() })
+    }
+
+    /// Makes its state file where there is none: whoever looks beside a run finds one.
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        State::open(&self.config.state.path).await?.close().await;
+        Ok(())
     }
 
     /// Runs it on `tasks`: until everything is published (`once`), or until they are told to stop.

@@ -141,6 +141,8 @@ impl City {
     }
 
     async fn publish_and_follow(&self, once: bool, tasks: &Tasks) -> Result<Outcome, Error> {
+        self.source.prepare().await?;
+        self.sink.prepare().await?;
         let before = self.counts().await?;
         let began_at = Instant::now();
         let mut sink = self.sink.start(false, tasks);
