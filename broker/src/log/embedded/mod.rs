@@ -17,6 +17,9 @@ mod reader;
 mod store;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
