@@ -1,7 +1,7 @@
 //! The configuration of a node: one TOML file, and environment variables for addresses and secrets.
 //!
 //! Promises: unknown keys are refused; every mistake is reported, with its path and line, before any port opens; no secret appears in `Debug`, in an error
-//! or in the manual. The manual is generated from the comments of [`sections`].
+//! or in the manual. The manual is generated from the comments of `config/sections.rs`.
 
 mod manual;
 mod report;

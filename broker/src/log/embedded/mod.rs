@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Promises: those of [`Log`]. A reader at the tail is woken by the commit and served from memory, without touching the store or a thread; one that is
-//! behind reads the store on the blocking pool. Compaction ([`maintenance`]) never takes an offset again and never moves what it keeps.
+//! behind reads the store on the blocking pool. Compaction (`maintenance.rs`) never takes an offset again and never moves what it keeps.
 //!
 //! Refuses: a second process on the same directory; to go on after a failed fsync (the log is poisoned until it is opened anew).
 
