@@ -37,6 +37,10 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a rebuild waits for the former rows to catch up with the log, so that both sides speak of the same entries.
 const REBUILD_WAIT: Duration = Duration::from_secs(600);
 
+/// How long a rebuild waits for a dataset's task to begin, and how often it looks.
+const FOLLOWED_WAIT: Duration = Duration::from_secs(10);
+const FOLLOWED_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Why a node does not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -152,7 +156,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = tls::incoming(listener, acceptor, &tasks);
+    let incoming = rpc::aged(tls::incoming(listener, acceptor, &tasks), &config.limits);
     let server = rpc::server(&config.limits)
         .add_routes(services)
         .serve_with_incoming_shutdown(incoming, tasks.token().cancelled_owned());
@@ -302,7 +306,7 @@ pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<
         let topic = &snapshot.dataset(dataset.as_str()).ok_or_else(|| Error::NoDataset(dataset.clone()))?.topic;
         let ends: Vec<_> = (0..).zip(rooms.log.bounds(topic).await?.iter().map(|bounds| bounds.next)).collect();
         rooms.view.wait_applied(&dataset, &ends, REBUILD_WAIT).await.map_err(Error::View)?;
-        let outcome = rooms.view.rebuild(&dataset).await.map_err(Error::View)?;
+        let outcome = rebuild_when_followed(&rooms.view, &dataset).await.map_err(Error::View)?;
         let (view, id) = (rooms.view.clone(), dataset.clone());
         let (count, digest) = rooms::blocking(move || view.records_digest(&id)).await?.map_err(Error::View)?;
         rebuilt.push(Rebuilt { dataset, equal: outcome.before == outcome.after, count, digest });
@@ -310,4 +314,17 @@ pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<
     tasks.drain(config.node.grace_period).await;
     rooms.log.close().await;
     Ok(rebuilt)
+}
+
+/// A view that had caught up before it was opened is not waited for, and its task may begin to follow a moment later.
+async fn rebuild_when_followed(view: &view::View, dataset: &DatasetId) -> Result<view::Rebuilt, view::Error> {
+    let deadline = tokio::time::Instant::now() + FOLLOWED_WAIT;
+    loop {
+        match view.rebuild(dataset).await {
+            Err(view::Error::NotReady(_)) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(FOLLOWED_INTERVAL).await;
+            }
+            other => return other,
+        }
+    }
 }

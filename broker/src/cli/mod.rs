@@ -21,7 +21,7 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, iter, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -112,28 +112,39 @@ fn command_line() -> clap::Command {
 
 /// Runs the command that the process's arguments say.
 pub fn main() -> ExitCode {
-    let cli = match command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         // Help and version also arrive here; clap knows which goes where, and its code for bad usage is ours.
         Err(error) => error.exit(),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(source) => return finish(Err(Error::Read { what: "the runtime".into(), source })),
-    };
-    finish(runtime.block_on(Box::pin(cli.command.run())))
-}
-
-fn finish(result: Result<Exit, Error>) -> ExitCode {
-    let exit = match result {
-        Ok(exit) => exit,
-        Err(error) => {
-            let exit = error.exit();
-            if exit != Exit::Success {
-                output::note(&error.explain());
-            }
-            exit
-        }
+    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => finish(runtime.block_on(Box::pin(cli.command.run()))),
+        Err(source) => finish(Err(Error::Read { what: "the runtime".into(), source })),
     };
     ExitCode::from(exit.code())
+}
+
+/// Runs a command in this process as if it had been typed: `["apply", "--file", "city.yaml"]`.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    match parse(iter::once("shuqiao".into()).chain(arguments)) {
+        Ok(cli) => finish(Box::pin(cli.command.run()).await),
+        Err(error) => {
+            output::note(&error.to_string());
+            Exit::Usage
+        }
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    command_line().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches))
+}
+
+fn finish(result: Result<Exit, Error>) -> Exit {
+    result.unwrap_or_else(|error| {
+        let exit = error.exit();
+        if exit != Exit::Success {
+            output::note(&error.explain());
+        }
+        exit
+    })
 }

@@ -7,7 +7,7 @@
 //! - whatever is lost by a crash is a suffix of what was submitted to a partition: if an entry is held, so is every entry submitted to its partition
 //!   before it. Publishing relies on this to recognise repeats by one comparison;
 //! - a [`Reader`] sees each durable entry once, in order, without polling delay at the tail, and says so when its position is beyond retention;
-//! - offsets grow, may have gaps, and are never reused.
+//! - offsets grow, may have gaps, and are never reused; compaction never takes the last entry of a partition, so who reads from the beginning reaches the end.
 //!
 //! After a failure a topic takes nothing until every [`Pending`] that reports it was taken or dropped (`log/fence.rs`): a caller with several submissions
 //! in flight cannot leave a hole behind it.

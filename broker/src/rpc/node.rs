@@ -39,6 +39,8 @@ impl NodeService for NodeRpc {
     async fn get_node_status(&self, request: Request<GetNodeStatusRequest>) -> Result<Response<NodeStatus>, Status> {
         let (caller, _) = peer::caller(&request)?;
         let snapshot = self.catalogue.snapshot();
+        // A certificate alone tells nothing: who is not enrolled learns neither the software's version nor the log's state.
+        snapshot.standing(&caller).map_err(status::of)?;
         let mut datasets = Vec::new();
         for access in policy::readable(&snapshot, &caller, self.clock.now_ms()) {
             let dataset = &access.dataset;

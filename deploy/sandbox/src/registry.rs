@@ -3,7 +3,11 @@
 //! Promises: the same seed and size give the same bytes; every code that is not dirty passes both checks of GB 32100; nobody in it exists. The layout is that of a
 //! registry's own export: ten columns, a header row, GB18030.
 
-use std::{io, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, BufWriter, Write},
+    path::Path,
+};
 
 use encoding_rs::GB18030;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -187,20 +191,73 @@ fn full_width(code: &str) -> String {
 /// # Errors
 /// Those of the file system.
 pub fn write_csv(path: &Path, seed: u64, rows: usize) -> io::Result<usize> {
-    let mut bytes = Vec::new();
-    write_line(&mut bytes, &HEADER.map(str::to_owned), None)?;
-    let mut beyond_repair = 0;
-    for row in Generator::new(seed).take(rows) {
-        beyond_repair += usize::from(row.dirt.is_some_and(|dirt| !dirt.is_repairable()));
-        write_line(&mut bytes, &row.columns, row.dirt)?;
-    }
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, &bytes)?;
+    let mut out = BufWriter::new(File::create(&partial)?);
+    let beyond_repair = write_rows(&mut out, seed, rows)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     std::fs::rename(&partial, path)?;
     Ok(beyond_repair)
 }
 
-fn write_line(out: &mut Vec<u8>, columns: &[String; 10], dirt: Option<Dirt>) -> io::Result<()> {
+/// How a file stands to what [`write_csv`] would write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// Byte for byte.
+    Same,
+    /// It ends sooner: a registry before it grew.
+    Beginning,
+    /// Somebody has edited it.
+    Other,
+}
+
+/// Compares a file with what [`write_csv`] would write, without writing.
+///
+/// # Errors
+/// Those of the file system.
+pub fn compare_csv(path: &Path, seed: u64, rows: usize) -> io::Result<Likeness> {
+    let mut comparing = Comparing { file: BufReader::new(File::open(path)?), verdict: Likeness::Same };
+    match write_rows(&mut comparing, seed, rows) {
+        Ok(_) if comparing.file.fill_buf()?.is_empty() => Ok(Likeness::Same),
+        Ok(_) => Ok(Likeness::Other),
+        Err(_) if comparing.verdict != Likeness::Same => Ok(comparing.verdict),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes what is written and holds it against a file; refuses more where they part.
+struct Comparing {
+    file: BufReader<File>,
+    verdict: Likeness,
+}
+
+impl Write for Comparing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let held = self.file.fill_buf()?;
+        let length = held.len().min(bytes.len());
+        if bytes.is_empty() || (length > 0 && held[..length] == bytes[..length]) {
+            self.file.consume(length);
+            return Ok(length);
+        }
+        self.verdict = if held.is_empty() { Likeness::Beginning } else { Likeness::Other };
+        Err(io::Error::other("the file is another one"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_rows(out: &mut impl Write, seed: u64, rows: usize) -> io::Result<usize> {
+    write_line(out, &HEADER.map(str::to_owned), None)?;
+    let mut beyond_repair = 0;
+    for row in Generator::new(seed).take(rows) {
+        beyond_repair += usize::from(row.dirt.is_some_and(|dirt| !dirt.is_repairable()));
+        write_line(out, &row.columns, row.dirt)?;
+    }
+    Ok(beyond_repair)
+}
+
+fn write_line(out: &mut impl Write, columns: &[String; 10], dirt: Option<Dirt>) -> io::Result<()> {
     let mut line = csv::WriterBuilder::new().from_writer(Vec::new());
     line.write_record(columns)?;
     let line = line.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
@@ -209,10 +266,9 @@ fn write_line(out: &mut Vec<u8>, columns: &[String; 10], dirt: Option<Dirt>) -> 
     debug_assert!(!unmappable, "GB18030 covers Unicode");
     if dirt == Some(Dirt::BadByte) {
         // A lead byte with nothing to lead, at the row's beginning: decoding fails at once and inside the first column.
-        out.push(0xFF);
+        out.write_all(&[0xFF])?;
     }
-    out.extend_from_slice(&encoded);
-    Ok(())
+    out.write_all(&encoded)
 }
 
 #[cfg(test)]
@@ -234,5 +290,20 @@ mod tests {
             dirty += usize::from(row.dirt.is_some());
         }
         assert!((15..60).contains(&dirty), "{dirty} of 500 rows are dirty");
+    }
+
+    #[test]
+    fn a_file_is_recognised_as_it_was_written_before_it_grew_and_after_an_edit() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("registry.csv");
+        write_csv(&path, 7, 300).expect("writes");
+        assert_eq!(compare_csv(&path, 7, 300).expect("reads"), Likeness::Same);
+        assert_eq!(compare_csv(&path, 7, 301).expect("reads"), Likeness::Beginning);
+        assert_eq!(compare_csv(&path, 7, 299).expect("reads"), Likeness::Other);
+        assert_eq!(compare_csv(&path, 8, 300).expect("reads"), Likeness::Other);
+        let mut bytes = std::fs::read(&path).expect("reads");
+        bytes[200] ^= 1;
+        std::fs::write(&path, bytes).expect("writes");
+        assert_eq!(compare_csv(&path, 7, 300).expect("reads"), Likeness::Other);
     }
 }

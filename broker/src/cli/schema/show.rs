@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_standard_is_described_by_its_name_with_every_field() {
-        let description = describe(&*load("enterprise/v1", &Tables::default()).expect("ours"));
+        let description = describe(&load("enterprise/v1", &Tables::default()).expect("ours"));
         let text = text(&description);
         for field in &description.fields {
             assert!(text.contains(&field.pointer), "{}", field.pointer);

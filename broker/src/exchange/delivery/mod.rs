@@ -285,7 +285,7 @@ impl Room {
 
     /// Puts a refusal on record. It is refused whether that succeeds or not.
     async fn denied(&self, caller: &Identity, subscription: Option<&Subscription>, error: &Error) {
-        let Some(reason) = denial(error) else { return };
+        let Some(reason) = error.refusal() else { return };
         self.catalogue.metrics().deny(reason);
         let Some(subscription) = subscription.filter(|found| found.subscriber == caller.department) else { return };
         let entry = batch::audit_entry(caller, Action::Subscribe, subscription);
@@ -331,42 +331,6 @@ const DENIAL_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[error("the cursor has another number of partitions than the dataset")]
 struct AnotherShape;
-
-/// The stable reason of a refusal, as the status carries it; `None` for what is no refusal.
-fn denial(error: &Error) -> Option<&'static str> {
-    match error {
-        Error::IdentityUnknown => Some("IDENTITY_UNKNOWN"),
-        Error::GrantMissing { .. } => Some("GRANT_MISSING"),
-        Error::GrantExpired { .. } => Some("GRANT_EXPIRED"),
-        Error::GrantRevoked { .. } => Some("GRANT_REVOKED"),
-        Error::DatasetNotFound { .. } => Some("DATASET_NOT_FOUND"),
-        Error::ResourceNotFound { .. } => Some("RESOURCE_NOT_FOUND"),
-        Error::InvalidField(_)
-        | Error::IdentityMalformed
-        | Error::RoleRequired { .. }
-        | Error::NotOwner { .. }
-        | Error::RecordNotFound { .. }
-        | Error::AlreadyExists { .. }
-        | Error::EtagMismatch { .. }
-        | Error::StillReferredTo { .. }
-        | Error::RecordTypeNotAccepted { .. }
-        | Error::SourceFenced
-        | Error::SequenceWentBack { .. }
-        | Error::SubscriptionTakenOver
-        | Error::PositionBeyondRetention { .. }
-        | Error::ViewBehind
-        | Error::BatchTooLarge { .. }
-        | Error::QuotaExhausted { .. }
-        | Error::LogUnavailable(_)
-        | Error::DiskFull(_)
-        | Error::Draining
-        | Error::OutcomeUnknown
-        | Error::DataLoss(_)
-        | Error::ClientTooSlow
-        | Error::CertificateRevoked
-        | Error::Internal(_) => None,
-    }
-}
 
 /// Offsets in order of partition, as positions.
 fn positions(offsets: &[u64]) -> Vec<Position> {

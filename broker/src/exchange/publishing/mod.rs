@@ -29,7 +29,7 @@ pub use self::{
 use self::{session::Context, sessions::Sessions};
 use super::{
     Error,
-    audit::Audit,
+    audit::{self, Audit, NewEntry},
     catalogue::Catalogue,
     clock::Clock,
     error::FieldViolation,
@@ -166,8 +166,22 @@ impl Publisher {
     ///
     /// # Errors
     /// Those of [`policy::may_publish`]; INVALID_FIELD for another's source; SOURCE_FENCED if a newer session opened meanwhile; VIEW_BEHIND, LOG_UNAVAILABLE,
-    /// QUOTA_EXHAUSTED if the older session does not settle in time.
+    /// QUOTA_EXHAUSTED if the older session does not settle in time. A refusal is on the trail before it is answered.
     pub async fn open(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
+        let opened = self.begin(caller, dataset, source).await;
+        if let Some(reason) = opened.as_ref().err().and_then(Error::refusal) {
+            self.catalogue.metrics().deny(reason);
+            let entry = NewEntry {
+                dataset: dataset.parse().ok(),
+                outcome: audit::Outcome::Denied(reason),
+                ..NewEntry::new(caller, audit::Action::Publish)
+            };
+            self.context.audit.append(entry).await?;
+        }
+        opened
+    }
+
+    async fn begin(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
         if !source.is_empty() && source != caller.source.as_str() {
             return Err(Error::invalid(
                 "source",

@@ -207,6 +207,13 @@ async fn only_the_owner_publishes_and_an_unknown_dataset_is_named() {
     let source = "department/market-supervision/system/other";
     assert!(matches!(open(OWNER, DATASET, source).await, Err(Error::InvalidField(_))));
     assert!(matches!(open("unknown", DATASET, "").await, Err(Error::IdentityUnknown)));
+    let page = city.audit.list(&Query::default()).await.unwrap();
+    let denied = |line: &crate::exchange::audit::Line| {
+        let entry: serde_json::Value = serde_json::from_slice(&line.canonical).unwrap();
+        entry["outcome"]["denied"].as_str().map(str::to_owned)
+    };
+    let denied: Vec<_> = page.lines.iter().filter_map(denied).collect();
+    assert_eq!(denied, ["NOT_OWNER", "DATASET_NOT_FOUND", "INVALID_FIELD", "IDENTITY_UNKNOWN"]);
     city.close().await;
 }
 

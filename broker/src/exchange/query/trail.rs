@@ -95,7 +95,7 @@ impl Verdict {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::RecordNotFound { .. } => Self::Answer,
-            error => error.refusal().map_or(Self::None, Self::Denial),
+            _ => error.refusal().map_or(Self::None, Self::Denial),
         }
     }
 

@@ -17,6 +17,9 @@ mod reader;
 mod store;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
@@ -326,8 +329,14 @@ impl Log for Embedded {
         if self.shared.queue.is_closing() {
             return Health::Bad("the log is closed".into());
         }
+        // Asked and not remembered: nobody publishes to a node that says it is not ready, so no write would ever find that there is room again.
+        if let Err(error) = self.shared.check_space(0) {
+            return Health::Bad(error.to_string());
+        }
         match &*self.shared.trouble.lock() {
             None => Health::Good,
+            // There is room again; the next write tells whether that was all.
+            Some(Error::DiskFull(_)) if self.shared.options.free_bytes_min > 0 => Health::Good,
             Some(error) => Health::Bad(error.to_string()),
         }
     }

@@ -33,7 +33,7 @@ fn common(options: &Options) -> ClientConfig {
         .set("socket.connection.setup.timeout.ms", "10000")
         // A cluster that comes back is found within a second; the library's own limit is ten.
         .set("reconnect.backoff.max.ms", "1000")
-        .set_log_level(RDKafkaLogLevel::Warning);
+        .set_log_level(RDKafkaLogLevel::Info);
     secure(&mut config, &options.security);
     config
 }
@@ -136,6 +136,7 @@ pub(super) struct Observer(Arc<Heard>);
 struct Heard {
     metrics: Metrics,
     brokers: String,
+    tls: bool,
     state: Mutex<State>,
 }
 
@@ -151,8 +152,8 @@ struct State {
 
 impl Observer {
     pub(super) fn new(metrics: Metrics, options: &Options) -> Self {
-        let heard = Heard { metrics, brokers: options.brokers.join(", "), state: Mutex::default() };
-        Self(Arc::new(heard))
+        let (brokers, tls) = (options.brokers.join(", "), options.security.tls.is_some());
+        Self(Arc::new(Heard { metrics, brokers, tls, state: Mutex::default() }))
     }
 
     /// The cluster answered.
@@ -163,6 +164,15 @@ impl Observer {
             state.complaint = None;
         }
         self.0.metrics.healthy.set(i64::from(state.trouble.is_none()));
+    }
+
+    /// Notes a complaint. One that says what to change is kept: after it come refusals without a reason.
+    fn complain(&self, complaint: &str) {
+        let known = &mut self.0.state.lock().complaint;
+        let tls = self.0.tls;
+        if known.as_deref().is_none_or(|known| hint(known, tls).is_empty()) || !hint(complaint, tls).is_empty() {
+            *known = Some(complaint.to_owned());
+        }
     }
 
     /// What the log itself knows of its state.
@@ -188,21 +198,22 @@ impl Observer {
 
     fn describe(&self, state: &State, cause: Option<KafkaError>) -> Away {
         let complaint = state.complaint.clone().unwrap_or_default();
-        Away { brokers: self.0.brokers.clone(), hint: hint(&complaint), complaint, cause }
+        Away { brokers: self.0.brokers.clone(), hint: hint(&complaint, self.0.tls), complaint, cause }
     }
 }
 
-/// What an operator should look at, for complaints whose text does not say it.
-fn hint(complaint: &str) -> &'static str {
+/// What an operator should look at, for complaints whose text does not say it. The library knows no better than to look at the state in which a peer hung up.
+fn hint(complaint: &str, tls: bool) -> &'static str {
     let has = |part: &str| complaint.contains(part);
-    if has("connecting to a SSL listener") {
-        "; the address speaks TLS: set log.kafka.security.protocol to \"ssl\" or \"sasl_ssl\""
-    } else if has("connecting to a PLAINTEXT broker listener") {
+    let hung_up = has("isconnected") || has("closed by peer") || has("connection reset");
+    if !tls && hung_up && has("APIVERSION_QUERY") {
+        "; the address seems to speak TLS: set log.kafka.security.protocol to \"ssl\" or \"sasl_ssl\""
+    } else if tls && (has("PLAINTEXT broker listener") || has("wrong version number")) {
         "; the address speaks no TLS: set log.kafka.security.protocol to \"plaintext\", or use the address of a TLS listener"
-    } else if has("certificate required") || has("bad certificate") {
-        "; the cluster wants a client's certificate: set log.kafka.security.certificate and log.kafka.security.key to one that it accepts"
-    } else if has("certificate verify failed") || has("self-signed") || has("unknown ca") {
+    } else if has("certificate verify failed") || has("could not be verified") || has("self-signed") {
         "; the server's certificate comes from none of log.kafka.security.authorities, or names another host"
+    } else if tls && (has("certificate required") || has("bad certificate") || (hung_up && has("APIVERSION_QUERY"))) {
+        "; the cluster wants another client's certificate: look at log.kafka.security.certificate and log.kafka.security.key"
     } else if has("uthentication") {
         "; look at log.kafka.security.username, password and mechanism"
     } else if has("resolve") {
@@ -239,6 +250,10 @@ struct BrokerState {
 
 impl ClientContext for Observer {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A peer that hangs up is no error to the library, only a log line; it is what a plaintext client sees of a TLS port.
+        if facility == "FAIL" {
+            self.complain(message);
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::warn!(facility, message, "librdkafka");
@@ -256,19 +271,13 @@ impl ClientContext for Observer {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut state = self.0.state.lock();
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => {
-                state.down = true;
-                self.0.metrics.healthy.set(0);
-            }
-            // A complaint that says more is kept: after it come refusals without a reason.
-            _ if hint(reason).is_empty() && state.complaint.as_deref().is_some_and(|known| !hint(known).is_empty()) => {
-            }
-            _ => state.complaint = Some(reason.to_owned()),
-        }
-        drop(state);
         tracing::debug!(%error, reason, "kafka client");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.state.lock().down = true;
+            self.0.metrics.healthy.set(0);
+        } else {
+            self.complain(reason);
+        }
     }
 }
 
@@ -283,7 +292,11 @@ mod tests {
         let observer = Observer::new(Metrics::default(), &Options::at(vec!["k:1".into()]));
         assert_eq!(observer.health(), Health::Good);
         let transport = || KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
-        observer.error(transport(), "Disconnected (connecting to a SSL listener?)");
+        observer.log(
+            RDKafkaLogLevel::Info,
+            "FAIL",
+            "Disconnected: connection closed by peer (after 2ms in state APIVERSION_QUERY)",
+        );
         observer.error(transport(), "Connection refused");
         observer.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         let Health::Bad(text) = observer.health() else { panic!("down") };

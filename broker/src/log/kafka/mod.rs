@@ -41,7 +41,7 @@ use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::Offset,
     util::Timeout,
 };
@@ -50,6 +50,9 @@ use tokio::sync::watch;
 use self::{client::Observer, producer::Producer};
 use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, fence::Fence};
 use crate::config::Secret;
+
+/// How long a question waits before it is asked again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How the Kafka log is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +196,7 @@ impl Kafka {
             match asker.fetch_metadata(Some("-none-"), step) {
                 Ok(_) => break,
                 Err(cause) => {
-                    while asker.poll(Duration::ZERO).is_some() {}
+                    while asker.poll(Duration::from_millis(50)).is_some() {}
                     if tokio::time::Instant::now() >= deadline {
                         return Err(Error::Unavailable(Arc::new(observer.away(Some(cause)))));
                     }
@@ -284,7 +287,7 @@ impl Log for Kafka {
                     .add_partition_offset(topic.name.as_str(), signed(partition), Offset::Offset(time_ms.max(0)))
                     .map_err(unavailable)?;
             }
-            let found = shared.ask(|deadline| shared.asker.offsets_for_times(times, deadline))?;
+            let found = shared.ask(|deadline| shared.asker.offsets_for_times(times.clone(), deadline))?;
             let mut offsets: Vec<u64> = bounds.iter().map(|bounds| bounds.next).collect();
             for element in found.elements() {
                 element.error().map_err(unavailable)?;
@@ -365,14 +368,19 @@ impl Shared {
             .collect()
     }
 
-    /// Asks the cluster a question that blocks, within the request deadline.
-    fn ask<T>(&self, question: impl FnOnce(Timeout) -> Result<T, KafkaError>) -> Result<T, Error> {
-        match question(Timeout::After(self.options.request_deadline)) {
-            Ok(answer) => {
-                self.observer.answered();
-                Ok(answer)
+    /// Asks the cluster a question that blocks, within the request deadline. Asks again while a leader is being elected.
+    fn ask<T>(&self, question: impl Fn(Timeout) -> Result<T, KafkaError>) -> Result<T, Error> {
+        let deadline = tokio::time::Instant::now() + self.options.request_deadline;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match question(Timeout::After(left)) {
+                Ok(answer) => {
+                    self.observer.answered();
+                    return Ok(answer);
+                }
+                Err(cause) if !is_passing(&cause) || left <= RETRY => return Err(self.away(cause)),
+                Err(_) => std::thread::sleep(RETRY),
             }
-            Err(cause) => Err(self.away(cause)),
         }
     }
 
@@ -384,6 +392,22 @@ impl Shared {
     fn overdue(topic: &Topical) -> usize {
         topic.overdue.load(Ordering::Acquire)
     }
+}
+
+/// Whether a question is worth asking again: a partition whose leader is gone is not known for a moment.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::OffsetNotAvailable
+                | RDKafkaErrorCode::FencedLeaderEpoch
+                | RDKafkaErrorCode::UnknownLeaderEpoch
+                | RDKafkaErrorCode::BrokerTransportFailure
+        )
+    )
 }
 
 /// Partitions are never negative here, and in Kafka never larger than its own type.

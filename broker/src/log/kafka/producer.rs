@@ -429,7 +429,7 @@ pub(super) fn run(shared: &Shared) {
             None => std::thread::sleep(LISTEN),
         }
         // Serves the asker's complaints; it is assigned nothing, so no entries come.
-        while shared.asker.poll(Duration::ZERO).is_some() {}
+        while shared.asker.poll(Duration::from_millis(1)).is_some() {}
         reports.sweep(shared.options.delivery_deadline);
         let overdue = shared.topics.read().values().any(|topic| Shared::overdue(topic) > 0);
         if overdue != troubled {
@@ -477,13 +477,13 @@ fn replace(shared: &Shared, fatal: Option<(RDKafkaErrorCode, String)>) {
 /// Waits for what is queued, as long as a delivery may take, and ends the producer.
 fn finish(shared: &Shared) {
     let producer = &shared.producer;
-    if let Some(client) = producer.client.write().take() {
-        if client.flush(shared.options.delivery_deadline).is_err() {
-            tracing::error!("entries are lost with the end of the log: the cluster did not acknowledge them in time");
-            client.purge(PurgeConfig::default().queue().inflight());
-            if let Err(error) = client.flush(PURGE) {
-                tracing::warn!(%error, "the producer did not report everything that it purged");
-            }
+    if let Some(client) = producer.client.write().take()
+        && client.flush(shared.options.delivery_deadline).is_err()
+    {
+        tracing::error!("entries are lost with the end of the log: the cluster did not acknowledge them in time");
+        client.purge(PurgeConfig::default().queue().inflight());
+        if let Err(error) = client.flush(PURGE) {
+            tracing::warn!(%error, "the producer did not report everything that it purged");
         }
     }
     producer.reports.abandon(&Error::Closed);

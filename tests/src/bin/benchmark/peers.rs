@@ -104,14 +104,12 @@ pub(crate) fn raw_file(path: &Path, count: u64) -> Result<()> {
     let before = usage::of(std::process::id())?;
     let begun = Instant::now();
     let mut group = Vec::new();
-    let mut next = 1;
-    while next <= count {
+    for first in (1..=count).step_by(usize::try_from(records::BATCH)?) {
         group.clear();
-        for number in next..(next + records::BATCH).min(count + 1) {
+        for number in first..(first + records::BATCH).min(count + 1) {
             let (key, payload) = records::record(number)?;
             group.extend_from_slice(key.as_bytes());
             group.extend_from_slice(&payload);
-            next += 1;
         }
         file.write_all(&group)?;
         file.sync_data()?;

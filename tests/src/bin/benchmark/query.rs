@@ -80,7 +80,7 @@ where
     for worker in 0..CONCURRENT {
         let channel = channel.clone();
         tasks.spawn(async move {
-            for number in (worker..calls).step_by(CONCURRENT as usize) {
+            for number in (worker..calls).step_by(usize::try_from(CONCURRENT)?) {
                 call(channel.clone(), number).await?;
             }
             Result::Ok(())

@@ -3,129 +3,19 @@
 //! On Kafka they run where `SHUQIAO_TEST_KAFKA` names a cluster (`deploy/kafka/start one DIR`), and say so where it does not. What only one home can do (a
 //! full disk, a node that dies) is tested in that home.
 
+mod homes;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::{
-    Bounds, Entry, Error, Health, Log, Metrics, Reader, Retention, StoredEntry, Topic, TopicSpec,
-    embedded::{self, Embedded},
-    kafka::{self, Kafka},
-};
-use crate::exchange::clock::Clock;
+use self::homes::{EmbeddedHome, Home, KafkaHome};
+use super::{Bounds, Entry, Error, Health, Log, Reader, Retention, StoredEntry, Topic, TopicSpec};
 
-/// One home, as the suite needs it.
-#[async_trait::async_trait]
-trait Home: Sync {
-    /// Opens the log; again after it was closed.
-    fn open(&self, in_flight_bytes_max: usize) -> Arc<dyn Log>;
-
-    /// Gives up entries before an offset, as retention does.
-    async fn trim(&self, log: &Arc<dyn Log>, topic: &Topic, partition: u32, before: u64);
-
-    /// A retention window that the tests can sit out.
-    fn window_ms(&self) -> u64;
-
-    /// Now, on the clock that retention reads.
-    fn now_ms(&self) -> i64;
-
-    /// Lets a window pass and compaction run.
-    async fn pass_window(&self, log: &Arc<dyn Log>);
-}
-
+/// Room for what is in flight, more than any test needs that does not speak of it.
 const ROOM: usize = 16 << 20;
-
-struct EmbeddedHome {
-    directory: tempfile::TempDir,
-    clock: Clock,
-    opened: parking_lot::Mutex<Option<Arc<Embedded>>>,
-}
-
-impl EmbeddedHome {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        Self { directory, clock: Clock::manual(1_700_000_000_000), opened: parking_lot::Mutex::default() }
-    }
-
-    fn log(&self) -> Arc<Embedded> {
-        self.opened.lock().clone().expect("open")
-    }
-}
-
-#[async_trait::async_trait]
-impl Home for EmbeddedHome {
-    fn open(&self, in_flight_bytes_max: usize) -> Arc<dyn Log> {
-        // Whoever holds the former one still holds the directory.
-        *self.opened.lock() = None;
-        let options = embedded::Options {
-            in_flight_bytes_max,
-            free_bytes_min: 0,
-            // Little, so that a short test reads from memory and from the store.
-            tail_bytes_max: 1 << 10,
-            ..embedded::Options::at(self.directory.path())
-        };
-        let log = Embedded::open(options, self.clock.clone(), Metrics::default()).expect("the log opens");
-        let log = Arc::new(log);
-        *self.opened.lock() = Some(log.clone());
-        log
-    }
-
-    async fn trim(&self, _: &Arc<dyn Log>, topic: &Topic, partition: u32, before: u64) {
-        self.log().trim(topic, partition, before).await.expect("trimmed");
-    }
-
-    fn window_ms(&self) -> u64 {
-        60_000
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.clock.now_ms()
-    }
-
-    async fn pass_window(&self, _: &Arc<dyn Log>) {
-        self.clock.set(self.clock.now_ms() + 61_000);
-        self.log().maintain().await.expect("maintained");
-    }
-}
-
-struct KafkaHome(kafka::Options);
-
-impl KafkaHome {
-    /// The cluster that the environment names. Says so where it names none: a test that did not run must not look like one that did.
-    fn from_environment(test: &str) -> Option<Self> {
-        let options = kafka::tests::options();
-        if options.is_none() {
-            println!("SKIPPED {test}: SHUQIAO_TEST_KAFKA names no cluster");
-        }
-        options.map(Self)
-    }
-}
-
-#[async_trait::async_trait]
-impl Home for KafkaHome {
-    fn open(&self, in_flight_bytes_max: usize) -> Arc<dyn Log> {
-        let options = kafka::Options { in_flight_bytes_max, ..self.0.clone() };
-        Arc::new(Kafka::open(options, Metrics::default()).expect("the cluster answers"))
-    }
-
-    async fn trim(&self, _: &Arc<dyn Log>, topic: &Topic, partition: u32, before: u64) {
-        kafka::tests::delete_records(&self.0, topic, partition, before).await;
-    }
-
-    fn window_ms(&self) -> u64 {
-        500
-    }
-
-    fn now_ms(&self) -> i64 {
-        Clock::system().now_ms()
-    }
-
-    async fn pass_window(&self, _: &Arc<dyn Log>) {
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-    }
-}
 
 /// Each test of the suite, once for each home.
 macro_rules! contract {
@@ -255,7 +145,8 @@ async fn many_submitters_get_the_offsets_at_which_their_entries_lie(home: &dyn H
     let mut reader = log.read(&topic, &[(0, 0), (1, 0)]).await.expect("a reader");
     let read = take(&mut reader, 800).await;
     let mut read: Vec<_> = read.iter().map(|entry| (entry.partition, entry.offset, value(entry).to_owned())).collect();
-    (told.sort(), read.sort());
+    told.sort();
+    read.sort();
     assert_eq!(told, read);
 }
 

@@ -1,0 +1,223 @@
+//! What only this home can do: a process that is killed, a disk that is full.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::{Embedded, Options};
+use crate::{
+    exchange::clock::Clock,
+    log::{Entry, Error, Health, Log, Metrics, Retention, Topic, TopicSpec},
+};
+
+const CHILD: &str = "SHUQIAO_TEST_LOG_CHILD";
+
+fn open(options: Options) -> Embedded {
+    Embedded::open(options, Clock::system(), Metrics::default()).expect("the log opens")
+}
+
+fn numbered(number: u64, size: usize) -> Entry {
+    let mut value = number.to_be_bytes().to_vec();
+    value.resize(size.max(8), 0);
+    let value = Some(Bytes::from(value));
+    Entry { partition: 0, key: Some(Bytes::from_static(b"key")), headers: Vec::new(), value, timestamp_ms: 1 }
+}
+
+async fn made(log: &Embedded) -> Topic {
+    let topic = Topic::stored("crash");
+    let spec = TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever };
+    log.ensure_topic(&spec).await.expect("made");
+    topic
+}
+
+async fn held(log: &Embedded, topic: &Topic) -> Vec<u64> {
+    let bounds = log.bounds(topic).await.expect("bounds")[0];
+    let mut reader = log.read(topic, &[(0, bounds.first)]).await.expect("a reader");
+    let mut numbers = Vec::new();
+    while (numbers.len() as u64) < bounds.next - bounds.first {
+        for entry in reader.next(10_000, 8 << 20).await.expect("readable") {
+            let value = entry.value.expect("a value");
+            numbers.push(u64::from_be_bytes(value[..8].try_into().expect("a number")));
+        }
+    }
+    numbers
+}
+
+/// Not a test of its own: the process that the next one kills. Submits without pause and says what was acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of a_process_that_is_killed_loses_nothing_that_it_acknowledged"]
+async fn child() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let log = open(Options { memtable_bytes: 1 << 20, ..Options::at(path) });
+    let topic = made(&log).await;
+    let mut number = held(&log, &topic).await.len() as u64;
+    let mut in_flight = std::collections::VecDeque::new();
+    loop {
+        let entries = (number..number + 20).map(|number| numbered(number, 300)).collect();
+        number += 20;
+        in_flight.push_back((number, log.submit(&topic, entries).await.expect("submitted")));
+        if in_flight.len() >= 8 {
+            let (upto, pending) = in_flight.pop_front().expect("some");
+            assert!(pending.await.iter().all(Result::is_ok));
+            println!("acknowledged {upto}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_loses_nothing_that_it_acknowledged_and_leaves_no_hole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut total = 0;
+    for round in 0..10_u64 {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["log::embedded::tests::child", "--exact", "--ignored", "--nocapture"])
+            .env(CHILD, directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the child starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut next = || {
+            let line = lines.next()?.ok()?;
+            line.strip_prefix("acknowledged ").and_then(|number| number.parse::<u64>().ok()).or(Some(0))
+        };
+        // A word that was cut off by the kill counts for nothing; whole ones do, however many are still in the pipe.
+        let wanted = total + 500 + 700 * round;
+        let mut acknowledged = 0;
+        while acknowledged < wanted {
+            acknowledged = acknowledged.max(next().expect("the child goes on"));
+        }
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let log = open(Options::at(directory.path()));
+        let topic = made(&log).await;
+        let held = held(&log, &topic).await;
+        assert!(held.len() as u64 >= acknowledged, "{acknowledged} acknowledged, {} held", held.len());
+        assert!(held.iter().enumerate().all(|(index, number)| *number == index as u64), "a hole");
+        total = held.len() as u64;
+        log.close().await;
+    }
+    println!("killed ten times, {total} entries");
+}
+
+/// A file system of so many MiB, where one may be mounted.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount(mebibytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
+            .arg(directory.path())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            println!("SKIPPED: no file system may be mounted here");
+        }
+        mounted.then_some(Self(directory))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+/// Submits with several submissions in flight until one fails. Returns how many numbers were acknowledged before it, and the failure.
+async fn fill(log: &Embedded, topic: &Topic) -> (u64, Error) {
+    let mut number = held(log, topic).await.len() as u64;
+    let mut acknowledged = number;
+    loop {
+        let mut pendings = Vec::new();
+        let mut refused = None;
+        for _ in 0..8 {
+            match log.submit(topic, (number..number + 10).map(|number| numbered(number, 4 << 10)).collect()).await {
+                Ok(pending) => pendings.push(pending),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+            number += 10;
+        }
+        for outcome in futures::future::join_all(pendings).await.concat() {
+            match outcome {
+                Ok(_) if refused.is_none() => acknowledged += 1,
+                Ok(_) => panic!("stored behind a failure"),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        if let Some(error) = refused {
+            return (acknowledged, error);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_nearly_full_refuses_entries_and_keeps_what_it_has() {
+    let Some(disk) = Disk::mount(96) else { return };
+    let options =
+        || Options { free_bytes_min: 16 << 20, memtable_bytes: 4 << 20, ..Options::at(disk.path().join("log")) };
+    let log = open(options());
+    let topic = made(&log).await;
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 40 << 20]).expect("written");
+    let (acknowledged, error) = fill(&log, &topic).await;
+    assert!(matches!(error, Error::DiskFull(_)), "{error:?}");
+    assert!(matches!(log.health(), Health::Bad(_)));
+    let before: Vec<u64> = (0..acknowledged).collect();
+    assert_eq!(held(&log, &topic).await, before, "what was acknowledged is there, and nothing behind the failure");
+    // Room again: it goes on by itself, where it stopped.
+    std::fs::remove_file(&ballast).expect("removed");
+    let pending = log.submit(&topic, vec![numbered(acknowledged, 100)]).await.expect("submitted");
+    assert!(pending.await[0].is_ok());
+    assert_eq!(log.health(), Health::Good);
+    log.close().await;
+    drop(log);
+    let log = open(options());
+    assert_eq!(held(&log, &topic).await.len() as u64, acknowledged + 1);
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fills_to_the_last_byte_loses_a_suffix_at_most() {
+    let Some(disk) = Disk::mount(96) else { return };
+    let path = disk.path().join("log");
+    let options = || Options { free_bytes_min: 0, memtable_bytes: 4 << 20, ..Options::at(&path) };
+    let log = open(options());
+    let topic = made(&log).await;
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 16 << 20]).expect("written");
+    let (acknowledged, error) = fill(&log, &topic).await;
+    println!("full after {acknowledged}: {error}");
+    log.close().await;
+    drop(log);
+    std::fs::remove_file(&ballast).expect("removed");
+    let log = open(options());
+    let held = held(&log, &topic).await;
+    assert!(held.len() as u64 >= acknowledged, "{acknowledged} acknowledged, {} held", held.len());
+    assert!(held.iter().enumerate().all(|(index, number)| *number == index as u64), "a hole");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_the_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(Options::at(directory.path()));
+    let second = Embedded::open(Options::at(directory.path()), Clock::system(), Metrics::default());
+    assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
+    log.close().await;
+    drop(log);
+    Arc::new(open(Options::at(directory.path()))).close().await;
+}

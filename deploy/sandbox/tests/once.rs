@@ -1,0 +1,163 @@
+//! The sandbox as a newcomer runs it, with `--once`: a process, its exit code, and the account that it leaves in `report.json`.
+//!
+//! Each test has a directory of its own, and the ports are whatever is free, so that they run beside each other and beside a sandbox that is up.
+
+use std::{
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use shuqiao_adapter_sdk::state::State;
+use shuqiao_sandbox::registry::{Dirt, Generator};
+
+/// As the sandbox invents when it is not told otherwise.
+const SEED: u64 = 7;
+/// A machine that runs other tests meanwhile is slow.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn command(directory: &Path, rows: u32) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shuqiao-sandbox"));
+    command.args(["--once", "--port", "0", "--rows", &rows.to_string(), "--data-dir"]).arg(directory.join("city"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end; answers with what it said and the account.
+fn run(directory: &Path, rows: u32) -> (String, Value) {
+    let output = command(directory, rows).output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let log = std::fs::read_to_string(directory.join("city/sandbox.log")).unwrap_or_default();
+    assert!(output.status.success(), "{}\n{said}\n{complained}\n{log}", output.status);
+    let report = std::fs::read_to_string(directory.join("city/report.json")).expect("an account");
+    (said, serde_json::from_str(&report).expect("JSON"))
+}
+
+/// How many of the rows come to records, and how many are set aside.
+fn expected(rows: u32) -> (u64, u64) {
+    let beyond_repair = |dirt: Option<Dirt>| dirt.is_some_and(|dirt| !dirt.is_repairable());
+    let bad = Generator::new(SEED).take(rows as usize).filter(|row| beyond_repair(row.dirt)).count() as u64;
+    (u64::from(rows) - bad, bad)
+}
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {report}"))
+}
+
+/// Nobody's name, code or address: a row's own words.
+fn tells_nothing_of_a_row(said: &str, rows: u32) {
+    let code = Generator::new(SEED).find(|row| row.dirt.is_none()).map(|row| row.columns[1].clone());
+    for row in Generator::new(SEED).take(rows as usize).filter(|row| row.dirt.is_some()) {
+        for column in [&row.columns[0], &row.columns[1], &row.columns[9]] {
+            assert!(Some(column) == code.as_ref() || !said.contains(column.as_str()), "{column} in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn every_row_is_a_record_on_both_sides_or_a_letter_and_a_second_start_publishes_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (good, bad) = expected(400);
+
+    let (said, first) = run(directory.path(), 400);
+    assert_eq!((number(&first, "/run/read"), number(&first, "/run/accepted")), (400, good), "{said}");
+    assert_eq!((number(&first, "/run/dead_letters"), number(&first, "/run/taken")), (bad, good), "{said}");
+    for side in ["source", "view", "inbox"] {
+        assert_eq!(number(&first, &format!("/{side}/count")), good, "{side}");
+        assert_eq!(first[side]["digest"], first["view"]["digest"], "{side}");
+    }
+    assert_eq!(first["unaccounted"], 0);
+    let reasons = first["set_aside"].as_array().expect("reasons");
+    let letters: u64 = reasons.iter().map(|reason| number(reason, "/letters")).sum();
+    assert_eq!(letters, bad);
+    for reason in reasons {
+        let (rule, example) = (reason["rule"].as_str().expect("rule"), reason["example"].as_str().expect("place"));
+        assert!(said.contains(rule) && example.starts_with("line "), "{rule} {example}\n{said}");
+    }
+    assert!(said.contains("query get market-supervision.enterprise 91320"), "{said}");
+    tells_nothing_of_a_row(&said, 400);
+
+    let (said, second) = run(directory.path(), 400);
+    assert_eq!(number(&second, "/run/accepted"), 0, "{said}");
+    assert_eq!(number(&second, "/run/taken"), 0, "{said}");
+    assert_eq!(number(&second, "/run/read"), number(&second, "/run/unchanged"), "{said}");
+    assert_eq!(second["view"], first["view"]);
+    assert!(said.contains("departments/taxation unchanged"), "{said}");
+
+    // A registry that has grown is read anew: what it had says nothing new, and only what came with it is published.
+    let (good_of_500, bad_of_500) = expected(500);
+    let (said, third) = run(directory.path(), 500);
+    assert_eq!((number(&third, "/run/read"), number(&third, "/run/unchanged")), (500, good), "{said}");
+    assert_eq!(number(&third, "/run/accepted"), good_of_500 - good, "{said}");
+    assert_eq!(number(&third, "/view/count"), good_of_500);
+    let letters: u64 = third["set_aside"].as_array().expect("reasons").iter().map(|one| number(one, "/letters")).sum();
+    assert_eq!(letters, bad_of_500);
+}
+
+/// A process that does not outlive its test.
+struct Started(Child);
+
+impl Started {
+    fn kill(&mut self) -> ExitStatus {
+        self.0.kill().expect("SIGKILL");
+        self.0.wait().expect("gone")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test]
+async fn what_a_kill_in_the_middle_leaves_is_completed_by_the_next_start() {
+    const ROWS: u32 = 6_000;
+    let directory = tempfile::tempdir().expect("directory");
+    let (good, bad) = expected(ROWS);
+    let state_file = directory.path().join("city/market-supervision/state.db");
+
+    // Killed in ever later moments: while it starts, with the first records on their way, and with many.
+    for accepted_at_least in [0, 1, good / 2] {
+        let mut quiet = command(directory.path(), ROWS);
+        let mut sandbox = Started(quiet.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"));
+        let accepted = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let accepted = if state_file.exists() { accepted(&state_file).await } else { None };
+                match accepted {
+                    Some(accepted) if accepted >= accepted_at_least => return accepted,
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        });
+        let accepted = accepted.await.expect("it gets so far");
+        let status = sandbox.kill();
+        assert!(!status.success() && accepted < good, "killed in the middle: {accepted} of {good}, {status}");
+    }
+
+    let (said, report) = tokio::task::spawn_blocking({
+        let path = directory.path().to_owned();
+        move || run(&path, ROWS)
+    })
+    .await
+    .expect("runs");
+    assert_eq!((number(&report, "/total/read"), number(&report, "/total/accepted")), (u64::from(ROWS), good), "{said}");
+    assert_eq!(number(&report, "/total/dead_letters"), bad, "{said}");
+    assert!(number(&report, "/run/accepted") < good, "the last run began anew\n{said}");
+    for side in ["source", "view", "inbox"] {
+        assert_eq!(number(&report, &format!("/{side}/count")), good, "{side}");
+        assert_eq!(report[side]["digest"], report["view"]["digest"], "{side}");
+    }
+    assert_eq!(report["unaccounted"], 0);
+}
+
+/// What the exchange has acknowledged; `None` while the state file is being made.
+async fn accepted(state_file: &Path) -> Option<u64> {
+    let state = State::open_beside(state_file).await.ok()?;
+    let counts = state.counts().await.ok();
+    state.close().await;
+    counts.map(|counts| counts.accepted)
+}
