@@ -3,6 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use shuqiao_adapter_sdk::{
+    config::Broker,
     reconcile::{self, Reconciliation},
     state::{Counts, State},
 };
@@ -127,7 +128,14 @@ impl City {
         stop: &CancellationToken,
     ) -> Result<Outcome, Error> {
         let config = (*self.config).clone();
-        let mut running = node::start(config, &self.source.config.broker, exchange, stop.clone()).await?;
+        // Before anybody is enrolled the node answers nobody but the administrator of its configuration.
+        let asking = identities::ADMINISTRATOR;
+        let broker = Broker {
+            certificate: self.directory.path(asking.certificate()),
+            key: self.directory.path(asking.key()),
+            ..self.source.config.broker.clone()
+        };
+        let mut running = node::start(config, &broker, exchange, stop.clone()).await?;
         let work = async {
             self.console.say("\nCatalogue 目录");
             resources::apply(&self.directory, &self.endpoint).await?;
