@@ -38,7 +38,9 @@ impl Ports {
             Some(port) => hold(port).map_err(|source| Error::PortTaken { port, source })?,
             None => hold(PORT).or_else(|_| hold(0)).map_err(Error::NoPort)?,
         };
-        let metrics = hold(METRICS_PORT).or_else(|_| hold(0)).map_err(Error::NoPort)?;
+        // Whoever asks for any port runs several cities at once, and they would all find the usual one free at the same moment.
+        let usual = if wanted == Some(0) { 0 } else { METRICS_PORT };
+        let metrics = hold(usual).or_else(|_| hold(0)).map_err(Error::NoPort)?;
         let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port()).map_err(Error::NoPort);
         let (exchange, metrics) = (port(&exchange)?, port(&metrics)?);
         Ok(Self { exchange, metrics, moved: wanted.is_none() && exchange != PORT })
