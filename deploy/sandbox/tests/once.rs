@@ -115,7 +115,7 @@ impl Drop for Started {
 
 #[tokio::test]
 async fn what_a_kill_in_the_middle_leaves_is_completed_by_the_next_start() {
-    const ROWS: u32 = 6_000;
+    const ROWS: u32 = 20_000;
     let directory = tempfile::tempdir().expect("directory");
     let (good, bad) = expected(ROWS);
     let state_file = directory.path().join("city/market-supervision/state.db");
@@ -123,9 +123,10 @@ async fn what_a_kill_in_the_middle_leaves_is_completed_by_the_next_start() {
     // Killed in ever later moments: while it starts, with the first records on their way, and with many.
     for accepted_at_least in [0, 1, good / 2] {
         let mut quiet = command(directory.path(), ROWS);
-        let mut sandbox = Started(quiet.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"));
+        let mut sandbox = Started(quiet.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("starts"));
         let accepted = tokio::time::timeout(PATIENCE, async {
             loop {
+                assert_eq!(sandbox.0.try_wait().expect("a child"), None, "it ended by itself");
                 let accepted = if state_file.exists() { accepted(&state_file).await } else { None };
                 match accepted {
                     Some(accepted) if accepted >= accepted_at_least => return accepted,
@@ -135,7 +136,9 @@ async fn what_a_kill_in_the_middle_leaves_is_completed_by_the_next_start() {
         });
         let accepted = accepted.await.expect("it gets so far");
         let status = sandbox.kill();
-        assert!(!status.success() && accepted < good, "killed in the middle: {accepted} of {good}, {status}");
+        assert!(!status.success(), "{status}");
+        // A busy machine may have finished by the time that this test looks, when half is what it waits for.
+        assert!(accepted < good || accepted_at_least > 1, "killed in the middle: {accepted} of {good}");
     }
 
     let (said, report) = tokio::task::spawn_blocking({
