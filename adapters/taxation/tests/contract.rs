@@ -157,18 +157,29 @@ async fn postgres_keeps_the_contract() {
     drop_schema(&pool, &quoted).await;
 }
 
-/// Goal: a database that ends our connections costs a transient error, never a record.
+/// Goal: a database that ends our connections costs a transient error, never a record. In a database of its own, so that it ends nobody else's.
 #[tokio::test]
 async fn postgres_ending_our_connections_is_transient() {
-    let schema = "shuqiao_test_connections";
-    let Some((pool, mut config)) = postgres(schema).await else { return };
+    let database = "shuqiao_test_connections";
+    let Some((pool, mut config)) = postgres(database).await else { return };
+    for statement in [format!("DROP DATABASE IF EXISTS {database}"), format!("CREATE DATABASE {database}")] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a database of our own");
+    }
+    let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("set, or we had returned");
+    let (server, _) = url.rsplit_once('/').expect("the URL names a database");
+    config.url = Config::new(format!("{server}/{database}")).url;
+    config.schema = None;
     config.create_table = true;
     let inbox = Inbox::open(&config).await.expect("opens");
     inbox.deliver(&[record("a", 1, 0, "{}")]).await.expect("delivers");
-    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'shuqiao-adapter'")
-        .execute(&pool)
-        .await
-        .expect("ends");
+    let ended: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+    )
+    .bind(database)
+    .fetch_all(&pool)
+    .await
+    .expect("ends");
+    assert!(!ended.is_empty(), "the inbox holds no connection that could end");
     let records = [record("b", 1, 1, "{}")];
     let mut delivered = false;
     for _ in 0..5 {
@@ -182,7 +193,10 @@ async fn postgres_ending_our_connections_is_transient() {
     }
     assert!(delivered, "the pool does not come back");
     assert_eq!(inbox.digest().await.expect("digest").0, 2);
-    drop_schema(&pool, schema).await;
+    drop(inbox);
+    let statement = format!("DROP DATABASE {database} WITH (FORCE)");
+    sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("drops");
+    drop_schema(&pool, database).await;
 }
 
 /// Goal: what no column can hold is refused alone, beside records that are taken; a delete is a row; an older version changes nothing.
