@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use shuqiao_proto::v1::{self, publish_request, publish_response};
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{convert, peer::Peer, status};
 use crate::{
@@ -41,7 +41,15 @@ pub(super) async fn serve(
     answers: Answers,
     tasks: Tasks,
 ) {
-    let session = match open(&publisher, &caller, &mut requests).await {
+    let draining = tasks.token();
+    // Opening may wait for the view: who loses its certificate meanwhile, or comes to a node that stops, is not kept waiting.
+    let opening = tokio::select! {
+        biased;
+        () = peer.revoked.cancelled() => Err(Error::CertificateRevoked),
+        () = draining.cancelled() => Err(Error::Draining),
+        opening = open(&publisher, &caller, &mut requests) => opening,
+    };
+    let session = match opening {
         Ok(Some(session)) => session,
         Ok(None) => return,
         Err(error) => return fail(&answers, error).await,
@@ -51,7 +59,8 @@ pub(super) async fn serve(
     }
     // One batch is being awaited by the writing half, the others stand in the channel.
     let (steps, ordered) = mpsc::channel(publisher.options().batches_in_flight_max.saturating_sub(1).max(1));
-    tokio::join!(read(session, peer, requests, steps, tasks), write(ordered, answers));
+    let batch_bytes_max = publisher.options().batch_bytes_max;
+    tokio::join!(read(session, peer, requests, steps, batch_bytes_max, tasks), write(ordered, answers));
 }
 
 /// Waits for the first message. `None` if the client went away without one.
@@ -91,6 +100,7 @@ async fn read(
     peer: Peer,
     mut requests: Streaming<v1::PublishRequest>,
     steps: mpsc::Sender<Step>,
+    batch_bytes_max: usize,
     tasks: Tasks,
 ) {
     let fenced = session.fenced();
@@ -104,8 +114,20 @@ async fn read(
             () = steps.closed() => return,
             message = requests.message() => match message {
                 Ok(Some(message)) => batch(message),
-                // The client has said all, or is gone: what it sent is still acknowledged.
-                Ok(None) | Err(_) => return,
+                // The client has said all: what it sent is still acknowledged.
+                Ok(None) => return,
+                Err(broken) => match broken.code() {
+                    // Larger than any message may be, of which a batch takes up nearly all.
+                    Code::OutOfRange => {
+                        Err(session.refuse(Error::BatchTooLarge { limit: batch_bytes_max as u64, unit: "bytes" }).await)
+                    }
+                    Code::Internal => {
+                        let (en, zh) = ("the message cannot be read: compare the protocol's version", "无法解析消息，请核对协议版本");
+                        Err(Error::invalid("request", "UNREADABLE", en, zh))
+                    }
+                    // The client is gone.
+                    _ => return,
+                },
             },
         };
         let step = match message {

@@ -6,7 +6,10 @@
 //! Order of events for a batch, each a condition of the next: permission (compared by the catalogue's epoch), bounds, the sequence rule, validation of each record, high
 //! water, log, audit entry, receipt, acknowledgement. Validation comes before the high water: a repeat gets the verdict it had, rejected ones too.
 //!
-//! Refuses: a session after one of its records had an unknown outcome. What the log holds of it is only known by reading the log again, that is by reopening.
+//! A batch that is refused leaves a denial on the trail, as an opening that is refused does.
+//!
+//! Refuses: a session after one of its records had an unknown outcome, from that very moment. What the log holds of it is only known by reading the log again,
+//! that is by reopening; a later batch in the log would make the unknown one look like a repeat.
 
 mod check;
 mod metrics;
@@ -29,7 +32,7 @@ pub use self::{
 use self::{session::Context, sessions::Sessions};
 use super::{
     Error,
-    audit::{self, Audit, NewEntry},
+    audit::Audit,
     catalogue::Catalogue,
     clock::Clock,
     error::FieldViolation,
@@ -168,17 +171,15 @@ impl Publisher {
     /// Those of [`policy::may_publish`]; INVALID_FIELD for another's source; SOURCE_FENCED if a newer session opened meanwhile; VIEW_BEHIND, LOG_UNAVAILABLE,
     /// QUOTA_EXHAUSTED if the older session does not settle in time. A refusal is on the trail before it is answered.
     pub async fn open(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
-        let opened = self.begin(caller, dataset, source).await;
-        if let Some(reason) = opened.as_ref().err().and_then(Error::refusal) {
-            self.catalogue.metrics().deny(reason);
-            let entry = NewEntry {
-                dataset: dataset.parse().ok(),
-                outcome: audit::Outcome::Denied(reason),
-                ..NewEntry::new(caller, audit::Action::Publish)
-            };
-            self.context.audit.append(entry).await?;
+        match self.begin(caller, dataset, source).await {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                if let Some(reason) = error.refusal() {
+                    self.catalogue.metrics().deny(reason);
+                }
+                Err(self.context.refuse(caller, dataset.parse().ok(), error).await)
+            }
         }
-        opened
     }
 
     async fn begin(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {

@@ -1,8 +1,10 @@
 //! One source's stream into one dataset.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
+use futures::future::poll_fn;
+use parking_lot::Mutex;
 use ring::signature::Ed25519KeyPair;
 use shuqiao_proto::{receipt, v1};
 use shuqiao_schemas::engine::Scratch;
@@ -23,7 +25,7 @@ use crate::{
         envelope::Encoder,
         error::FieldViolation,
         identity::Identity,
-        model::{Operation, Position, partition_of},
+        model::{DatasetId, Operation, Position, partition_of},
         policy,
     },
     log::{self, Entry, Log, Pending},
@@ -46,6 +48,52 @@ impl std::fmt::Debug for Context {
     }
 }
 
+impl Context {
+    /// Puts a refusal on the trail. Answers with the refusal, or with what kept it from the trail.
+    pub(super) async fn refuse(&self, caller: &Identity, dataset: Option<DatasetId>, error: Error) -> Error {
+        let Some(reason) = error.refusal() else { return error };
+        let entry = NewEntry {
+            dataset,
+            outcome: audit::Outcome::Denied(reason),
+            ..NewEntry::new(caller, audit::Action::Publish)
+        };
+        self.audit.append(entry).await.err().unwrap_or(error)
+    }
+}
+
+/// The way of one session's batches to the log, shut for good by the first that fails.
+///
+/// The log takes entries again as soon as a failure has been told. A batch that got in between that moment and the one in which the session knows would leave a
+/// hole: the failed batch, sent again on a new stream, would lie below the high water and be taken for a repeat. So whoever asks the log anything holds this.
+#[derive(Clone, Debug, Default)]
+struct Gate(Arc<Mutex<Option<Error>>>);
+
+impl Gate {
+    /// Hands entries over, unless an earlier batch has failed.
+    async fn submit(&self, submission: impl Future<Output = Result<Pending, log::Error>>) -> Result<Pending, Error> {
+        let mut submission = pin!(submission);
+        poll_fn(|context| match &*self.0.lock() {
+            Some(failure) => Poll::Ready(Err(failure.clone())),
+            None => submission.as_mut().poll(context).map_err(Error::from),
+        })
+        .await
+    }
+
+    /// Waits for the fate of entries, and shuts where one has failed.
+    async fn settle(&self, mut pending: Pending) -> Vec<Result<u64, log::Error>> {
+        poll_fn(|context| {
+            let mut failure = self.0.lock();
+            pending.as_mut().poll(context).map(|fates| {
+                if let Some(Err(error)) = fates.iter().find(|fate| fate.is_err()) {
+                    failure.get_or_insert_with(|| error.clone().into());
+                }
+                fates
+            })
+        })
+        .await
+    }
+}
+
 /// A batch on its way: resolves to its acknowledgement, or to what ends the session.
 pub type Acknowledging = JoinHandle<Result<Acknowledgement, Error>>;
 
@@ -62,6 +110,7 @@ pub struct Session {
     dataset: Arc<Dataset>,
     encoder: Encoder,
     place: Place,
+    gate: Gate,
     /// Largest sequence submitted, a partition. Only ever grows; a failed submission ends the session, so it is never ahead of the log for longer than that.
     high_water: Vec<u64>,
     /// Where the log ended when the session opened: repeats lie before.
@@ -118,6 +167,7 @@ impl Session {
             dataset,
             encoder,
             place,
+            gate: Gate::default(),
             high_water,
             opened_at,
             last_sequence: 0,
@@ -139,8 +189,24 @@ impl Session {
     ///
     /// # Errors
     /// Each ends the session: SOURCE_FENCED, SEQUENCE_WENT_BACK, BATCH_TOO_LARGE, INVALID_FIELD (an empty batch), RECORD_TYPE_NOT_ACCEPTED, those of
-    /// [`policy::may_publish`], LOG_UNAVAILABLE, DISK_FULL. Nothing of the batch was taken.
+    /// [`policy::may_publish`], LOG_UNAVAILABLE, DISK_FULL, also where an earlier batch met with these. Nothing of the batch was taken, and a refusal is on the
+    /// trail before it is answered.
     pub async fn submit(&mut self, batch: Batch) -> Result<Acknowledging, Error> {
+        match self.take(batch).await {
+            Ok(acknowledging) => Ok(acknowledging),
+            Err(error) => Err(self.refuse(error).await),
+        }
+    }
+
+    /// Puts the refusal of a batch on the trail. Answers with the error that ends the session.
+    pub async fn refuse(&self, error: Error) -> Error {
+        if let Some(reason) = error.refusal() {
+            self.catalogue.metrics().deny(reason);
+        }
+        self.context.refuse(&self.caller, Some(self.dataset.id.clone()), error).await
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<Acknowledging, Error> {
         let begun = Instant::now();
         let in_flight = self.place.begin()?;
         self.check_permission()?;
@@ -149,7 +215,7 @@ impl Session {
         let (entries, submitted) = self.entries(&judged);
         let pending = match entries.is_empty() {
             true => None,
-            false => Some(self.context.log.submit(&self.dataset.topic, entries).await?),
+            false => Some(self.gate.submit(self.context.log.submit(&self.dataset.topic, entries)).await?),
         };
         for (partition, sequence) in submitted {
             if let Some(high_water) = self.high_water.get_mut(partition) {
@@ -164,6 +230,7 @@ impl Session {
             judged,
             begun,
             in_flight,
+            gate: self.gate.clone(),
         };
         // On a task of its own: a stream that breaks must not lose sight of what is on its way to the log.
         Ok(self.tasks.spawn("acknowledge", completion.run(pending)))
@@ -271,15 +338,16 @@ struct Completion {
     begun: Instant,
     /// Held until the batch is acknowledged.
     in_flight: InFlight,
+    gate: Gate,
 }
 
 impl Completion {
     async fn run(self, pending: Option<Pending>) -> Result<Acknowledgement, Error> {
         let offsets = match pending {
-            Some(pending) => pending.await,
+            Some(pending) => self.gate.settle(pending).await,
             None => Vec::new(),
         };
-        let Self { context, caller, dataset, batch_id, judged, begun, in_flight } = self;
+        let Self { context, caller, dataset, batch_id, judged, begun, in_flight, gate: _ } = self;
         let mut settled = Settled::default();
         settled.add(judged, offsets);
         let Settled { results, digest, tally, range, positions, failure } = settled;

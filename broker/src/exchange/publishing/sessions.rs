@@ -21,6 +21,8 @@ struct Entry {
     /// Cancelled when a newer session opens.
     newest: CancellationToken,
     in_flight: Arc<watch::Sender<usize>>,
+    /// The newest session is gone, and left batches in flight.
+    left: bool,
 }
 
 /// The sessions of one node. Bounded by the systems that own a dataset: each has one entry a dataset, which goes when nothing is in flight and no session is open.
@@ -38,11 +40,19 @@ pub(super) struct Place {
 
 /// Counts one batch as in flight until it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<watch::Sender<usize>>);
+pub(super) struct InFlight {
+    sessions: Arc<Sessions>,
+    key: Key,
+    count: Arc<watch::Sender<usize>>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        let mut entries = self.sessions.0.lock();
+        self.count.send_modify(|count| *count -= 1);
+        if *self.count.borrow() == 0 && entries.get(&self.key).is_some_and(|entry| entry.left) {
+            entries.remove(&self.key);
+        }
     }
 }
 
@@ -56,11 +66,13 @@ impl Sessions {
             Some(entry) => {
                 entry.newest.cancel();
                 entry.newest = fenced.clone();
+                entry.left = false;
                 entry.in_flight.clone()
             }
             None => {
                 let in_flight = Arc::new(watch::Sender::new(0));
-                entries.insert(key.clone(), Entry { newest: fenced.clone(), in_flight: in_flight.clone() });
+                entries
+                    .insert(key.clone(), Entry { newest: fenced.clone(), in_flight: in_flight.clone(), left: false });
                 in_flight
             }
         };
@@ -100,16 +112,21 @@ impl Place {
         let _entries = self.sessions.0.lock();
         self.check()?;
         self.in_flight.send_modify(|count| *count += 1);
-        Ok(InFlight(self.in_flight.clone()))
+        Ok(InFlight { sessions: self.sessions.clone(), key: self.key.clone(), count: self.in_flight.clone() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = self.sessions.0.lock();
-        // The entry stays while batches are in flight: the next session must find them.
-        if !self.fenced.is_cancelled() && *self.in_flight.borrow() == 0 {
+        if self.fenced.is_cancelled() {
+            return;
+        }
+        // The entry stays while batches are in flight: the next session must find them. The last of them takes it away.
+        if *self.in_flight.borrow() == 0 {
             entries.remove(&self.key);
+        } else if let Some(entry) = entries.get_mut(&self.key) {
+            entry.left = true;
         }
     }
 }
@@ -137,6 +154,28 @@ mod tests {
         newer.check().expect("still the newest");
         drop(newer);
         assert!(sessions.0.lock().is_empty(), "an entry nobody needs is gone");
+    }
+
+    #[test]
+    fn a_session_that_leaves_batches_in_flight_is_forgotten_with_the_last_of_them() {
+        let sessions = Arc::new(Sessions::default());
+        let (dataset, source) = key();
+        let place = sessions.take_over(dataset.clone(), source.clone());
+        let (first, second) = (place.begin().expect("the newest"), place.begin().expect("the newest"));
+        drop(place);
+        drop(first);
+        assert!(!sessions.0.lock().is_empty(), "the next session must find what is in flight");
+        drop(second);
+        assert!(sessions.0.lock().is_empty());
+        // One that comes in time keeps its own place.
+        let place = sessions.take_over(dataset.clone(), source.clone());
+        let batch = place.begin().expect("the newest");
+        drop(place);
+        let newer = sessions.take_over(dataset, source);
+        drop(batch);
+        assert!(!sessions.0.lock().is_empty());
+        drop(newer);
+        assert!(sessions.0.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

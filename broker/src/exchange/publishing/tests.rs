@@ -1,6 +1,12 @@
 //! Publishing over a real embedded log, catalogue, view and trail.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use shuqiao_proto::receipt;
 
@@ -10,10 +16,14 @@ use crate::{
         Error,
         audit::Query,
         catalogue::{Command, fixtures as catalogue},
+        clock::Clock,
         fixtures::{City, DATASET, OWNER, batch, delete, upsert},
         model::{Operation, Position},
     },
-    log::Topic,
+    log::{
+        self, Bounds, Entry, Health, Log, Pending, Reader, Topic, TopicSpec,
+        embedded::{self, Embedded},
+    },
 };
 
 const NODE_KEY: [u8; 32] = [3; 32];
@@ -37,6 +47,87 @@ async fn stored(city: &City) -> usize {
     let topic = Topic::dataset("test", &DATASET.parse().unwrap());
     let bounds = city.log.bounds(&topic).await.unwrap();
     bounds.iter().map(|bounds| usize::try_from(bounds.next - bounds.first).unwrap()).sum()
+}
+
+/// Why publishing was denied, in the order of the trail.
+async fn denials(city: &City) -> Vec<String> {
+    let page = city.audit.list(&Query::default()).await.unwrap();
+    let denied = |line: &crate::exchange::audit::Line| {
+        let entry: serde_json::Value = serde_json::from_slice(&line.canonical).unwrap();
+        assert_eq!(entry["action"], "publish");
+        entry["outcome"]["denied"].as_str().map(str::to_owned)
+    };
+    page.lines.iter().filter_map(denied).collect()
+}
+
+/// A log that, once armed, fails the next batch of records without storing it, and goes on as if nothing had been.
+#[derive(Debug)]
+struct Forgetful {
+    log: Embedded,
+    armed: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Log for Forgetful {
+    fn home(&self) -> &'static str {
+        self.log.home()
+    }
+
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), log::Error> {
+        self.log.ensure_topic(spec).await
+    }
+
+    async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, log::Error> {
+        if topic.as_str().contains(".dataset.") && self.armed.swap(false, Ordering::SeqCst) {
+            let away = log::Error::Unavailable(Arc::new(std::io::Error::other("away")));
+            return Ok(Box::pin(std::future::ready(vec![Err(away); entries.len()])));
+        }
+        self.log.submit(topic, entries).await
+    }
+
+    async fn read(&self, topic: &Topic, from: &[(u32, u64)]) -> Result<Box<dyn Reader>, log::Error> {
+        self.log.read(topic, from).await
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Vec<Bounds>, log::Error> {
+        self.log.bounds(topic).await
+    }
+
+    async fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<Vec<u64>, log::Error> {
+        self.log.offsets_at(topic, time_ms).await
+    }
+
+    fn health(&self) -> Health {
+        self.log.health()
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn after_an_unknown_outcome_a_session_takes_nothing_that_would_make_it_look_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_000_000);
+    let options = embedded::Options { free_bytes_min: 0, ..embedded::Options::at(directory.path().join("log")) };
+    let log = Embedded::open(options, clock.clone(), log::Metrics::default()).unwrap();
+    let log = Arc::new(Forgetful { log, armed: AtomicBool::new(false) });
+    let city = City::on(log.clone(), directory.path(), clock).await;
+    let mut session = city.session().await;
+    log.armed.store(true, Ordering::SeqCst);
+    let answer = city.publish(&mut session, vec![upsert(1, "a", "1")]).await;
+    assert_eq!(answer.results, [(1, Fate::Unknown)]);
+    assert!(matches!(answer.failure, Some(Error::LogUnavailable(_))) && answer.receipt.is_none(), "{answer:?}");
+    // The log would take it by now.
+    let next = session.submit(batch(vec![upsert(2, "a", "1")])).await;
+    assert!(matches!(next, Err(Error::LogUnavailable(_))), "{next:?}");
+    drop(session);
+    let mut session = city.session().await;
+    let again = city.publish(&mut session, vec![upsert(1, "a", "1"), upsert(2, "a", "1")]).await;
+    assert!(again.results.iter().all(|(_, fate)| !accepted(fate).1), "neither is a repeat: {again:?}");
+    assert_eq!(stored(&city).await, 2);
+    city.close().await;
 }
 
 #[tokio::test]
@@ -190,6 +281,10 @@ async fn what_breaks_the_streams_rules_ends_the_session_and_takes_nothing() {
     let other = session.submit(other).await;
     assert!(matches!(other, Err(Error::RecordTypeNotAccepted { .. })));
     assert_eq!(stored(&city).await, 1);
+    // Each refusal was on the trail before it was answered.
+    let reasons =
+        ["SEQUENCE_WENT_BACK", "INVALID_FIELD", "BATCH_TOO_LARGE", "BATCH_TOO_LARGE", "RECORD_TYPE_NOT_ACCEPTED"];
+    assert_eq!(denials(&city).await, reasons);
     city.close().await;
 }
 
@@ -207,13 +302,7 @@ async fn only_the_owner_publishes_and_an_unknown_dataset_is_named() {
     let source = "department/market-supervision/system/other";
     assert!(matches!(open(OWNER, DATASET, source).await, Err(Error::InvalidField(_))));
     assert!(matches!(open("unknown", DATASET, "").await, Err(Error::IdentityUnknown)));
-    let page = city.audit.list(&Query::default()).await.unwrap();
-    let denied = |line: &crate::exchange::audit::Line| {
-        let entry: serde_json::Value = serde_json::from_slice(&line.canonical).unwrap();
-        entry["outcome"]["denied"].as_str().map(str::to_owned)
-    };
-    let denied: Vec<_> = page.lines.iter().filter_map(denied).collect();
-    assert_eq!(denied, ["NOT_OWNER", "DATASET_NOT_FOUND", "INVALID_FIELD", "IDENTITY_UNKNOWN"]);
+    assert_eq!(denials(&city).await, ["NOT_OWNER", "DATASET_NOT_FOUND", "INVALID_FIELD", "IDENTITY_UNKNOWN"]);
     city.close().await;
 }
 
