@@ -6,8 +6,12 @@ use std::sync::Arc;
 use super::{
     Error,
     audit::{Action, Audit, NewEntry, Outcome as Verdict, Target},
-    catalogue::{Catalogue, Command, Dataset, Department, Grant, Outcome, Snapshot, Standing, Subscription},
+    catalogue::{
+        Catalogue, Command, Dataset, Department, Grant, Outcome, Snapshot, Standing, Subscription,
+        command::{GrantChange, GrantRef, SubscriptionChange, SubscriptionRef},
+    },
     identity::Identity,
+    model::{DatasetId, GrantId, SubscriptionId},
     policy,
 };
 
@@ -44,7 +48,7 @@ impl Administration {
     /// Those of [`Catalogue::execute`]; [`Error::LogUnavailable`] where the command stands and its entry may not: repeat it.
     pub async fn execute(&self, caller: &Identity, command: Command) -> Result<Outcome, Error> {
         let entry = NewEntry {
-            dataset: command.dataset().cloned(),
+            dataset: command.dataset().cloned().or_else(|| self.concerned(caller, &command)),
             target: Target { resource: Some(command.resource()), command: Some(command.name()), ..Target::default() },
             ..NewEntry::new(caller, Action::CatalogueChange)
         };
@@ -60,6 +64,20 @@ impl Administration {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The dataset of the grant or subscription that a command refers to, so that who looks for a dataset on the trail finds its revocations. Nothing where the
+    /// caller does not see the resource: it reads its own entries, and would learn there what the answer kept from it.
+    fn concerned(&self, caller: &Identity, command: &Command) -> Option<DatasetId> {
+        let grant = |id: &GrantId| self.grant(caller, id.as_str()).ok().map(|grant| grant.dataset.clone());
+        let subscription =
+            |id: &SubscriptionId| self.subscription(caller, id.as_str()).ok().map(|one| one.dataset.clone());
+        match command {
+            Command::UpdateGrant(GrantChange { id, .. }) | Command::RevokeGrant(GrantRef { id, .. }) => grant(id),
+            Command::UpdateSubscription(SubscriptionChange { id, .. })
+            | Command::DeleteSubscription(SubscriptionRef { id, .. }) => subscription(id),
+            _ => None,
         }
     }
 
@@ -205,6 +223,25 @@ mod tests {
         assert_eq!((&allowed["dataset"], &allowed["outcome"]), (&DATASET.into(), &"allowed".into()));
         assert_eq!(denied["actor"], "department/taxation/system/registry");
         assert_eq!(denied["outcome"]["denied"], "NOT_OWNER");
+        city.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_revocation_is_found_under_its_dataset_and_tells_a_stranger_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let city = City::open(directory.path()).await;
+        let desk = Administration::new(city.catalogue.clone(), city.audit.clone());
+        city.command(&catalogue::system(OWNER), Command::CreateGrant(catalogue::new_grant("one", DATASET, "taxation")))
+            .await;
+        let grant = city.catalogue.snapshot().grant("one").unwrap().clone();
+        let revoke = || Command::RevokeGrant(GrantRef { id: grant.id.clone(), expected: grant.version });
+        let hidden = desk.execute(&catalogue::system("civil-affairs"), revoke()).await;
+        assert!(matches!(hidden, Err(Error::ResourceNotFound { .. })), "{hidden:?}");
+        desk.execute(&catalogue::system(OWNER), revoke()).await.unwrap();
+        let trail = trail(&city).await;
+        let [denied, revoked] = &trail[..] else { panic!("two entries: {trail:?}") };
+        assert_eq!(denied["dataset"], serde_json::Value::Null);
+        assert_eq!((&revoked["dataset"], &revoked["target"]["command"]), (&DATASET.into(), &"revoke_grant".into()));
         city.close().await;
     }
 

@@ -8,8 +8,9 @@ use tonic::{Request, Response, Status};
 use super::{peer, status};
 use crate::exchange::{
     Error,
-    audit::{Action, Audit, NewEntry, Query, Target},
+    audit::{Action, Audit, NewEntry, Outcome, Query, Target},
     catalogue::Catalogue,
+    identity::Identity,
     policy,
 };
 
@@ -52,7 +53,10 @@ impl AuditService for AuditRpc {
             self.audit.append(NewEntry { target, count, ..NewEntry::new(&caller, Action::ReadAudit) }).await?;
             Ok(page)
         };
-        let page = answer.await.map_err(status::of)?;
+        let page = match answer.await {
+            Ok(page) => page,
+            Err(error) => return Err(status::of(self.refused(&caller, error).await)),
+        };
         let entries = page.lines.into_iter().map(|line| v1::AuditEntry {
             index: line.index,
             leaf_hash: line.leaf_hash().to_vec(),
@@ -61,6 +65,16 @@ impl AuditService for AuditRpc {
         let entries = entries.collect();
         let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
         Ok(Response::new(v1::ListAuditEntriesResponse { entries, next_page_token }))
+    }
+}
+
+impl AuditRpc {
+    /// Puts a refusal on the trail. Answers with it, or with what kept it from the trail.
+    async fn refused(&self, caller: &Identity, error: Error) -> Error {
+        let Some(reason) = error.refusal() else { return error };
+        self.catalogue.metrics().deny(reason);
+        let entry = NewEntry { outcome: Outcome::Denied(reason), ..NewEntry::new(caller, Action::ReadAudit) };
+        self.audit.append(entry).await.err().unwrap_or(error)
     }
 }
 

@@ -28,6 +28,9 @@ pub fn of(error: Error) -> Status {
     details.set_request_info(request_id.clone(), "");
     if let Some(source) = std::error::Error::source(&error) {
         tracing::error!(request_id, reason = reason_name(reason), error = %chain(source), "request failed");
+    } else {
+        // The caller was told this id: whoever looks into it must find it. At a level of its own, since everybody may be refused as often as it asks.
+        tracing::debug!(request_id, reason = reason_name(reason), "request refused");
     }
     describe(&error, &mut details);
     Status::with_error_details(code, error.to_string(), details)

@@ -104,11 +104,12 @@ async fn judge(acceptor: &Acceptor, tasks: &Tasks) {
             continue;
         }
         if let Err(error) = trust.judge(&live.chain) {
-            let (source, serial) = live
+            // The department and the number: the end of a person's SPIFFE id is a name.
+            let (department, serial) = live
                 .identity
                 .as_ref()
-                .map_or(("", ""), |identity| (identity.source.as_str(), identity.certificate_serial.as_str()));
-            tracing::warn!(%error, source, serial, "a live connection's certificate lost its force: cutting it");
+                .map_or(("", ""), |identity| (identity.department.as_str(), identity.certificate_serial.as_str()));
+            tracing::warn!(%error, department, serial, "a live connection's certificate lost its force: cutting it");
             acceptor.metrics.cut.inc();
             live.revoked.cancel();
             cut.push(live.cut);

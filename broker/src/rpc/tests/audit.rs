@@ -111,5 +111,13 @@ async fn the_trail_is_closed_to_who_is_not_enrolled() {
     let stranger = crate::exchange::catalogue::fixtures::system("stranger");
     let refused = site.audit.list_audit_entries(by(&stranger, v1::ListAuditEntriesRequest::default())).await;
     assert_eq!(reason(&refused.expect_err("not enrolled")), "IDENTITY_UNKNOWN");
+    // That it asked is on the trail.
+    let trail = entries(&mut site, &administrator(), v1::ListAuditEntriesRequest::default()).await;
+    let [entry] = &trail[..] else { panic!("one entry: {trail:?}") };
+    assert_eq!(
+        (entry["action"].as_str(), entry["actor"].as_str()),
+        (Some("read_audit"), Some(stranger.source.as_str()))
+    );
+    assert_eq!(entry["outcome"]["denied"], "IDENTITY_UNKNOWN");
     site.close().await;
 }
