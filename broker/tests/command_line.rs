@@ -282,6 +282,11 @@ fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
     let wrong = record.replace("0740", "0741");
     node.ask(OWNER, &["publish", DATASET], &wrong).code_is(3);
     node.ask(TAXATION, &["publish", DATASET], &record).fails(5, "NOT_OWNER");
+    // A line that is no payload does not hide what became of those before it.
+    let said = node.ask(OWNER, &["publish", DATASET, "--batch-records", "1", "-o", "json"], &format!("{record}\n{{\n"));
+    assert!(said.code == 3 && said.err.contains("line 2: not JSON"), "{said:?}");
+    let summary: serde_json::Value = serde_json::from_str(&said.out).expect("a summary all the same");
+    assert_eq!((&summary["read"], &summary["accepted"]), (&1.into(), &1.into()), "{summary}");
 
     let line = node.ask(TAXATION, &["subscribe", "taxation.enterprise", "--limit", "1", "--idle", "30s"], "").ok();
     let line: serde_json::Value = serde_json::from_str(&line).expect("one line of JSON");

@@ -73,6 +73,10 @@ impl Error {
             Self::Inspect(
                 inspect::Error::NoHeader | inspect::Error::NoSuchColumn { .. } | inspect::Error::AmbiguousColumn,
             ) => Exit::Invalid,
+            Self::Node(node::Error::NoDataset(_)) => Exit::NotFound,
+            Self::Pki(pki::Error::NoAuthority(_) | pki::Error::UnknownSerial(_)) => Exit::NotFound,
+            Self::Pki(pki::Error::Exists(_)) => Exit::Conflict,
+            Self::Pki(pki::Error::Name { .. } | pki::Error::Validity) => Exit::Invalid,
             Self::Write(_)
             | Self::Read { .. }
             | Self::Profile { .. }
@@ -101,7 +105,30 @@ impl Error {
                 line(&mut text, "next", "repeat the command: what the node holds already is recognised");
                 text
             }
-            _ => format!("error: {}", chain(self)),
+            _ => {
+                let mut text = format!("error: {}", chain(self));
+                if let Some(next) = self.next() {
+                    line(&mut text, "next", next);
+                }
+                text
+            }
+        }
+    }
+
+    /// What to do next, where the text does not say it already.
+    fn next(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { .. } => Some("check the path, and that you may read it"),
+            Self::Profile { .. } => Some("compare it with deploy/config/client.toml"),
+            Self::Config(config::Error::Read { .. }) => Some("name the node's file with --config or SHUQIAO_CONFIG"),
+            Self::Config(config::Error::Mistakes(_)) => Some(
+                "mend these, then look with `shuqiao config check`; `shuqiao config manual` tells what each key means",
+            ),
+            Self::Node(node::Error::NoDataset(_)) => Some("check the name with `shuqiao list datasets`"),
+            Self::Node(node::Error::Listen { .. }) => Some("stop what listens there, or change the address in [node]"),
+            Self::Node(_) => Some("mend the cause and start again: what was accepted is in the log"),
+            Self::Tls(_) => Some("check --ca, --certificate and --key: `shuqiao pki issue` makes them"),
+            _ => None,
         }
     }
 }

@@ -110,16 +110,20 @@ impl Publish {
         let mut summary = Summary { last_sequence: opened.last_sequence, ..Summary::default() };
         let mut in_flight = InFlight::default();
         let mut ended = false;
+        let mut unreadable = None;
         loop {
             if !ended && in_flight.batches.len() < opened.max_batches_in_flight.max(1) as usize {
-                match batcher.next(&mut payloads).await? {
-                    Some((batch, lines)) => {
+                match batcher.next(&mut payloads).await {
+                    Ok(Some((batch, lines))) => {
                         summary.read += lines.len() as u64;
                         in_flight.batches.push_back((batch.batch_id, lines));
-                        send(&asks, Ask::Batch(batch)).await?;
+                        // A stream that takes nothing more says why among its answers.
+                        ended = send(&asks, Ask::Batch(batch)).await.is_err();
                         continue;
                     }
-                    None => ended = true,
+                    Ok(None) => ended = true,
+                    // What was sent before it is accounted for first.
+                    Err(error) => (ended, unreadable) = (true, Some(error)),
                 }
             }
             if in_flight.batches.is_empty() {
@@ -132,7 +136,7 @@ impl Publish {
             }
         }
         summary.show(self.output)?;
-        Ok(summary.exit())
+        unreadable.map_or_else(|| Ok(summary.exit()), Err)
     }
 }
 

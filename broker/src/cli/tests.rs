@@ -11,6 +11,7 @@ use super::{
     exit::{Exit, TABLE},
     manifest::Manifest,
 };
+use crate::{node, pki};
 
 fn refused(code: Code, message: &str, details: ErrorDetails) -> Error {
     Error::from(Status::with_error_details(code, message, details))
@@ -112,6 +113,15 @@ fn exit_codes_follow_the_table() {
     assert_eq!(Error::Usage(String::new()).exit(), Exit::Usage);
     assert_eq!(Error::Input(String::new()).exit(), Exit::Invalid);
     assert_eq!(Error::Pipe.exit(), Exit::Success);
+    for (error, exit) in [
+        (Error::Pki(pki::Error::UnknownSerial("4a".into())), Exit::NotFound),
+        (Error::Pki(pki::Error::NoAuthority("pki".into())), Exit::NotFound),
+        (Error::Pki(pki::Error::Exists("pki".into())), Exit::Conflict),
+        (Error::Pki(pki::Error::Validity), Exit::Invalid),
+        (Error::Node(node::Error::NoDataset("a.b".parse().expect("an id"))), Exit::NotFound),
+    ] {
+        assert_eq!(error.exit(), exit, "{error}");
+    }
 }
 
 #[test]
