@@ -46,38 +46,9 @@ impl Config {
             report.mistake("", error.span(), error.message().to_owned());
         }
         let config = Self::read(Reader::new(Some(document.get_ref()), String::new(), &mut report));
-        if let Some(config) = &config {
-            config.check(&mut report);
-        }
         match (config, report.finish()) {
             (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
             (_, mistakes) => Err(Error::Mistakes(mistakes)),
-        }
-    }
-
-    /// What no key can know of another.
-    fn check(&self, report: &mut Report<'_>) {
-        let exchange = self.node.exchange.bytes();
-        if !exchange.clone().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)) {
-            report.mistake("node.exchange", None, "must be a trust domain: a-z, 0-9, dot, hyphen, underscore");
-        }
-        let prefix = &self.log.topic_prefix;
-        let topic = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if prefix.len() > 48 || !prefix.bytes().all(topic) {
-            report.mistake("log.topic_prefix", None, "must be at most 48 of a-z, A-Z, 0-9, dot, hyphen, underscore");
-        }
-        if self.node.listen == self.node.metrics_listen && self.node.listen.port() != 0 {
-            report.mistake("node.metrics_listen", None, "must differ from node.listen");
-        }
-        if self.limits.message_bytes_max <= self.limits.batch_bytes_max {
-            report.mistake("limits.message_bytes_max", None, "must be larger than limits.batch_bytes_max");
-        }
-        if self.node.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            let message = "must be a filter like \"info\" or \"info,shuqiao_broker::tls=debug\"";
-            report.mistake("node.log_level", None, message);
-        }
-        if self.log.home == LogHome::Kafka {
-            self.log.kafka.check(report);
         }
     }
 
@@ -150,6 +121,43 @@ impl Config {
             connections_per_department_max: self.limits.connections_per_department_max,
             keepalive: self.limits.keepalive,
             ..crate::tls::Options::new(self.node.exchange.clone(), files)
+        }
+    }
+}
+
+impl Node {
+    fn check(&self, report: &mut Report<'_>) {
+        let mut exchange = self.exchange.bytes();
+        if !exchange.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)) {
+            report.mistake("node.exchange", None, "must be a trust domain: a-z, 0-9, dot, hyphen, underscore");
+        }
+        if self.listen == self.metrics_listen && self.listen.port() != 0 {
+            report.mistake("node.metrics_listen", None, "must differ from node.listen");
+        }
+        if self.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            let message = "must be a filter like \"info\" or \"info,shuqiao_broker::tls=debug\"";
+            report.mistake("node.log_level", None, message);
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self, report: &mut Report<'_>) {
+        if self.message_bytes_max <= self.batch_bytes_max {
+            report.mistake("limits.message_bytes_max", None, "must be larger than limits.batch_bytes_max");
+        }
+    }
+}
+
+impl Log {
+    fn check(&self, report: &mut Report<'_>) {
+        let prefix = &self.topic_prefix;
+        let topic = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if prefix.len() > 48 || !prefix.bytes().all(topic) {
+            report.mistake("log.topic_prefix", None, "must be at most 48 of a-z, A-Z, 0-9, dot, hyphen, underscore");
+        }
+        if self.home == LogHome::Kafka {
+            self.kafka.check(report);
         }
     }
 }

@@ -12,7 +12,8 @@
 //! }
 //! ```
 //!
-//! A default is written as in the file and read by the same code.
+//! A default is written as in the file and read by the same code. `pub struct Limits, then check {` calls `Limits::check` once every key has a value, for what
+//! keys must be to one another.
 
 use std::collections::BTreeSet;
 
@@ -70,15 +71,17 @@ impl<'r, 't> Reader<'r, 't> {
         let path = join(&self.path, field);
         for name in environment {
             if let Some(text) = self.report.environment(name) {
-                return keep(T::parse_text(&text), |message| {
+                let kept = keep(T::parse_text(&text), |message| {
                     self.report.mistake(format!("{path} (environment variable {name})"), None, message);
                 });
+                return kept.or_else(|| instead(default));
             }
         }
         match (found, default.first()) {
             (Some(value), _) => keep(T::parse(value.get_ref()), |message| {
                 self.report.mistake(path, Some(value.span()), message);
-            }),
+            })
+            .or_else(|| instead(default)),
             (None, Some(default)) => keep(literal(default), |message| self.report.mistake(path, None, message)),
             (None, None) => {
                 let absent = T::absent();
@@ -90,7 +93,7 @@ impl<'r, 't> Reader<'r, 't> {
         }
     }
 
-    /// Refuses a value outside of its bounds.
+    /// Complains about a value outside of its bounds.
     pub(super) fn bounded<T: Value + PartialOrd>(
         &mut self,
         field: &'static str,
@@ -100,12 +103,11 @@ impl<'r, 't> Reader<'r, 't> {
         let value = value?;
         let inside =
             literal::<T>(low).is_ok_and(|low| value >= low) && literal::<T>(high).is_ok_and(|high| value <= high);
-        if inside {
-            return Some(value);
+        if !inside {
+            let span = self.find(field).map(Spanned::span);
+            self.report.mistake(join(&self.path, field), span, format!("must be from {low} to {high}"));
         }
-        let span = self.find(field).map(Spanned::span);
-        self.report.mistake(join(&self.path, field), span, format!("must be from {low} to {high}"));
-        None
+        Some(value)
     }
 
     /// A table within this one. One that is not there is read as empty: its obligatory keys are then missing.
@@ -125,7 +127,7 @@ impl<'r, 't> Reader<'r, 't> {
     }
 
     /// Complains about every key that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(&mut self) {
         for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if !self.known.contains(name) {
@@ -138,6 +140,16 @@ impl<'r, 't> Reader<'r, 't> {
             }
         }
     }
+
+    /// For what no key can know of another.
+    pub(super) fn report(&mut self) -> &mut Report<'t> {
+        self.report
+    }
+}
+
+/// What a malformed value is read as: its mistake is on the report and refuses the file, and the keys beside it are to be held against one another all the same.
+fn instead<T: Value>(default: &[&str]) -> Option<T> {
+    default.first().and_then(|default| literal(default).ok()).or_else(T::absent)
 }
 
 fn keep<T>(parsed: Result<T, String>, complain: impl FnOnce(String)) -> Option<T> {
@@ -158,7 +170,7 @@ fn join(path: &str, field: &str) -> String {
 macro_rules! section {
     (
         $(#[doc = $section_doc:literal])*
-        pub struct $name:ident {
+        pub struct $name:ident $(, then $check:ident)? {
             $(
                 $(#[doc = $doc:literal])*
                 $how:ident $field:ident: $type:ty $(= $default:expr)? $(, within $low:expr, $high:expr)? $(, env $environment:literal)?;
@@ -179,7 +191,9 @@ macro_rules! section {
                 )*
                 reader.finish();
                 // Only now: every mistake of the section has been found.
-                Some(Self { $($field: $field?,)* })
+                let section = Self { $($field: $field?,)* };
+                $(section.$check(reader.report());)?
+                Some(section)
             }
 
             fn describe(path: &str, manual: &mut Vec<$crate::config::section::Described>) {

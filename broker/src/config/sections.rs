@@ -86,15 +86,16 @@ section! {
 
 section! {
     /// The node itself.
-    pub struct Node {
-        /// Name of this node: it signs receipts and appears in status, logs and metrics. Changing it: receipts of the past keep the former name; keep
+    pub struct Node, then check {
+        /// Name of this node: it stands in receipts, in the trail and in status. Changing it: receipts and entries of the past keep the former name; keep
         /// a note of both. No default: two nodes must not share a name. Since 0.1.0.
         value name: String, env "SHUQIAO_NODE_NAME";
         /// Trust domain of the exchange: the host part of the SPIFFE ids in certificates, `spiffe://{exchange}/department/…`. Changing it: every
         /// certificate must be issued anew, or its bearer is nobody. No default: it is yours. Since 0.1.0.
         value exchange: String;
-        /// Directory for what the node keeps: its receipt key, the view, the embedded log. Changing it: the node starts empty unless the content is
-        /// moved along; on a Kafka home the view is rebuilt. Default because packages make this directory. Since 0.1.0.
+        /// Directory for what the node keeps: its receipt key, the exchange's secret, the view, the embedded log. Changing it: move the content along.
+        /// Without it the node makes a new receipt key and a new secret; on a Kafka home the view is rebuilt, on the embedded one the node starts empty.
+        /// Default because packages make this directory. Since 0.1.0.
         value data_dir: PathBuf = "/var/lib/shuqiao";
         /// Where departments connect (gRPC over mutual TLS). Changing it: clients must follow. Default because a node that was not told otherwise
         /// should not be reachable from outside. Since 0.1.0.
@@ -105,8 +106,9 @@ section! {
         /// How log lines are written to standard error. Changing it: collectors must understand the other form. Default because machines read more
         /// logs than people do. Since 0.1.0.
         value log_format: LogFormat = "json";
-        /// Which log lines are written, in the syntax of `tracing`: `info`, or `info,shuqiao_broker::tls=debug`. Changing it: `debug` costs several
-        /// times the lines, and never shows payloads or keys. Default because it tells of every start, stop, refusal and failure. Since 0.1.0.
+        /// Which log lines are written, in the syntax of `tracing`: `info`, or `info,shuqiao_broker::tls=debug`. Changing it: `debug` costs many
+        /// times the lines, each refused call with its request id among them, and shows neither payloads nor keys. Default because it tells of every start,
+        /// stop, refused connection and failure. Since 0.1.0.
         value log_level: String = "info", env "SHUQIAO_NODE_LOG_LEVEL";
         /// How long a stopping node finishes what is in flight before it ends. Changing it: keep it below the service unit's TimeoutStopSec. Default
         /// because a batch takes milliseconds and a proxy notices a draining node within seconds. Since 0.1.0.
@@ -144,7 +146,7 @@ section! {
 
 section! {
     /// The log: the one place where what must not be lost lies.
-    pub struct Log {
+    pub struct Log, then check {
         /// `embedded`: durable on this machine's disk. `kafka`: in a Kafka cluster, for every deployment that outgrows one machine. Changing it: the
         /// other home is empty; records must be published again. Default because a newcomer has no cluster. Since 0.1.0.
         value home: LogHome = "embedded";
@@ -165,7 +167,7 @@ section! {
         /// view is large. Since 0.1.0.
         value path: Option<PathBuf>;
         /// Bytes that may wait for the disk; beyond, publishers wait. Changing it: more evens out slow disks and costs as much memory. Default because it
-        /// is a second of a plain disk's sequential writing. Since 0.1.0.
+        /// holds four of the largest batches. Since 0.1.0.
         value in_flight_bytes_max: Size = "16MiB", within "1MiB", "1GiB";
         /// Newest entries kept in memory for subscribers at the tail. Changing it: more spares reads for subscribers that lag a little, and costs memory.
         /// Default because it holds some 20,000 records of common size. Since 0.1.0.
@@ -207,7 +209,7 @@ section! {
         /// because a broker should fit into 256 MiB. Since 0.1.0.
         value in_flight_bytes_max: Size = "32MiB", within "1MiB", "1GiB";
         /// Bytes that each reader of the log may fetch ahead of subscribers and view. Changing it: more is faster catching up, and costs memory for each
-        /// dataset that is far behind. Default because it is a second of catching up; a reader at the tail uses next to nothing. Since 0.1.0.
+        /// dataset that is far behind. Default because it holds several of the largest records; a reader at the tail uses next to nothing. Since 0.1.0.
         value fetch_bytes_max: Size = "4MiB", within "1MiB", "1GiB";
         /// How the cluster is spoken to.
         section security: KafkaSecurity;
@@ -233,7 +235,8 @@ section! {
         /// How the password is shown, with a `sasl_` protocol. Changing it: the user must exist for that mechanism. Default because the password
         /// itself never crosses the network. Since 0.1.0.
         value mechanism: SaslMechanism = "SCRAM-SHA-512";
-        /// The user, with a `sasl_` protocol. Changing it: the user needs the rights that `deploy/kafka` lists. Default is none. Since 0.1.0.
+        /// The user, with a `sasl_` protocol. Changing it: the user needs Describe, DescribeConfigs, Create, AlterConfigs, Read and
+        /// Write on the topics that begin with `log.topic_prefix`. Default is none. Since 0.1.0.
         value username: Option<String>, env "SHUQIAO_LOG_KAFKA_USERNAME";
         /// The user's password. Changing it: takes effect at the next start. Default is none; better set by the environment than in a file.
         /// Since 0.1.0.
@@ -253,9 +256,9 @@ section! {
 }
 
 section! {
-    /// Bounds that stop floods. Each is tested; none is unlimited.
-    pub struct Limits {
-        /// Connections at once, handshakes included. Changing it: each costs some 50 KiB and a file descriptor. Default because fifty departments with ten
+    /// Bounds that stop floods. None is unlimited.
+    pub struct Limits, then check {
+        /// Connections at once, handshakes included. Changing it: each costs memory and a file descriptor. Default because fifty departments with ten
         /// systems use an eighth of it. Since 0.1.0.
         value connections_max: usize = 4096, within 1, 100000;
         /// Connections at once from one address. Changing it: raise it where many systems stand behind one address. Default because one runaway client
@@ -264,7 +267,7 @@ section! {
         /// Connections at once of one department. Changing it: raise it for a department with very many systems. Default as above. Since 0.1.0.
         value connections_per_department_max: usize = 256, within 1, 100000;
         /// Handshakes at once; further connections wait in the kernel. Changing it: more uses more processor time when everybody reconnects. Default
-        /// because two cores do some 2,000 handshakes a second. Since 0.1.0.
+        /// because more at once on a few cores only make each other slower. Since 0.1.0.
         value handshakes_max: usize = 64, within 1, 10000;
         /// A handshake that takes longer is given up. Changing it: slow lines need more. Default because the slowest honest client needs a second.
         /// Since 0.1.0.
@@ -287,16 +290,16 @@ section! {
         /// Bytes of one message; a larger one is refused (OUT_OF_RANGE). Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default
         /// because a batch has at most 4 MiB. Since 0.1.0.
         value message_bytes_max: Size = "5MiB", within "1MiB", "64MiB";
-        /// Records of one published batch. Changing it: publishers are told when they open a stream. Default because larger batches gain nothing
-        /// measurable. Since 0.1.0.
+        /// Records of one published batch. Changing it: publishers are told when they open a stream. Default because what a batch
+        /// costs beside its records is spread over enough of them by then. Since 0.1.0.
         value batch_records_max: u32 = 1000, within 1, 10000;
         /// Bytes of one published batch. Changing it: as above. Default as above. Since 0.1.0.
         value batch_bytes_max: Size = "4MiB", within "1MiB", "32MiB";
         /// Batches of one publish stream that wait for their acknowledgement. Changing it: more hides slow disks, and costs memory a stream. Default because
-        /// with eight the disk is never idle. Since 0.1.0.
+        /// while one is made durable the next ones are on their way. Since 0.1.0.
         value batches_in_flight_max: u32 = 8, within 1, 1000;
-        /// Queries answered at once; further ones are told to come back. Changing it: more for many cores. Default because a query takes well
-        /// under a millisecond. Since 0.1.0.
+        /// Queries answered at once; further ones are told to come back. Changing it: more for many cores. Default because each
+        /// occupies a thread while it reads, and most are short. Since 0.1.0.
         value queries_at_once_max: usize = 64, within 1, 10000;
         /// How often an idle connection is asked whether it is alive. Changing it: shorter notices dead peers sooner. Default because firewalls forget idle
         /// connections after some minutes. Since 0.1.0.

@@ -195,6 +195,26 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn one_mistake_hides_no_other() {
+    // A malformed value, one out of bounds, a missing key, and what only two keys together get wrong, in four sections.
+    let text = "[node]\nexchange = \"Stadt\"\nname = \"n\"\ngrace_period = 20\n[tls]\nkey = \"k\"\ncertificate = \"c\"\n\
+                [log]\nhome = \"kafka\"\n[log.kafka]\nreplication_factor = 1\nlinger = \"2m\"\n[limits]\nmessage_bytes_max = \"2MiB\"\nkeepalive = \"1ms\"\n";
+    let found = mistakes(text);
+    let paths: Vec<_> = ["node.grace_period", "log.kafka.linger", "limits.keepalive", "node.exchange"]
+        .into_iter()
+        .chain(["tls.authorities", "log.kafka.brokers", "log.kafka.min_insync_replicas", "limits.message_bytes_max"])
+        .collect();
+    for path in &paths {
+        assert_eq!(
+            found.iter().filter(|mistake| mistake.contains(&format!("{path}: "))).count(),
+            1,
+            "{path}: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), paths.len(), "{found:#?}");
+}
+
+#[test]
 fn kafka_settings_that_could_never_work_are_refused_before_a_port_opens() {
     let kafka = |lines: &str| {
         mistakes(&format!("{MINIMAL}\n[log]\nhome = \"kafka\"\n[log.kafka]\nbrokers = [\"k:9092\"]\n{lines}"))
