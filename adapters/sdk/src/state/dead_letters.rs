@@ -8,7 +8,7 @@ use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
     Error, State, count, now_ms,
-    outbox::{Numbering, Origin},
+    numbering::{Numbering, Origin},
     stored_u64,
 };
 use crate::{SourceRecord, Violation};

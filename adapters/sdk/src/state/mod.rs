@@ -12,6 +12,7 @@
 //! Refuses: a second adapter on the same file (an exclusive lock beside it), and a file that a newer program has written.
 
 mod dead_letters;
+mod numbering;
 mod outbox;
 mod schema;
 mod sink;
@@ -65,13 +66,25 @@ pub enum Error {
 }
 
 impl Error {
-    /// A full disk or a busy file may pass; a damaged one does not.
+    /// A full disk or a busy file may pass; a damaged one, or one that may not be written, does not.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Locked(_) | Self::Lock { .. } | Self::Missing(_) | Self::Newer(_) => ErrorClass::Configuration,
-            Self::Sqlite(_) => ErrorClass::Transient,
+            Self::Sqlite(error) => sqlite_class(error),
             Self::Damaged(_) => ErrorClass::Protocol,
         }
+    }
+}
+
+/// By SQLite's result codes, of which the low byte is the kind.
+fn sqlite_class(error: &sqlx::Error) -> ErrorClass {
+    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    match code.map(|code| code & 0xFF) {
+        // PERM, READONLY, AUTH.
+        Some(3 | 8 | 23) => ErrorClass::Configuration,
+        // CORRUPT, NOTADB.
+        Some(11 | 26) => ErrorClass::Protocol,
+        _ => ErrorClass::Transient,
     }
 }
 
@@ -119,6 +132,9 @@ impl Counts {
     }
 }
 
+/// One writes, the others read beside it.
+const CONNECTIONS_MAX: u32 = 4;
+
 /// An open state file.
 #[derive(Debug)]
 pub struct State {
@@ -162,7 +178,7 @@ impl State {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         schema::migrate(&pool, path).await?;
         Ok(Self { pool, _lock: lock })
     }
@@ -314,4 +330,42 @@ fn to_stored(value: u64) -> i64 {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is committed is on the disk: the source is told to settle, and the exchange is told of a record's number, only afterwards.
+    #[tokio::test]
+    async fn every_connection_syncs_before_a_commit_returns() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("state.db");
+        let state = State::open(&path).await.expect("opens");
+        let beside = State::open_beside(&path).await.expect("opens beside");
+        for pool in [&state.pool, &beside.pool] {
+            // All at once, so that each is another connection.
+            let mut connections = Vec::new();
+            for _ in 0..CONNECTIONS_MAX {
+                connections.push(pool.acquire().await.expect("a connection"));
+            }
+            for connection in &mut connections {
+                let synchronous: i64 =
+                    sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut **connection).await.expect("asks");
+                let journal: String =
+                    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut **connection).await.expect("asks");
+                // FULL: a write-ahead log is synced at every commit.
+                assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_state_file_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("state.db");
+        std::fs::write(&path, "this is no database, and never was one\n".repeat(100)).expect("writes");
+        let error = State::open(&path).await.map(drop).expect_err("is refused");
+        assert_eq!(error.class(), ErrorClass::Protocol, "{}", crate::chain(&error));
+    }
 }

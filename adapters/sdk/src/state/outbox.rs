@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use shuqiao_proto::{digest::payload_digest, v1};
+use shuqiao_proto::v1;
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Error, State, count, dead_letters::SetAside, stored_u64, to_stored};
+use super::{
+    Error, State, count,
+    dead_letters::SetAside,
+    numbering::{Numbering, Origin},
+    stored_u64, to_stored,
+};
 use crate::{Batch, Operation, SourceRecord, Violation};
 
 /// Keys longer than this are refused by the exchange.
 const KEY_BYTES_MAX: usize = 512;
 /// Payloads larger than this are refused by the exchange.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// No more of a row's bytes is kept.
+const RAW_BYTES_MAX: usize = 4 << 20;
 
 /// One record that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,55 +85,6 @@ pub struct Acknowledged {
 }
 
 impl State {
-    /// Whether the exchange has told where the source stands. Before it has, no sequence may be given: a file that is new while the source
-    /// is not would number records as repeats.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn is_adopted(&self) -> Result<bool, Error> {
-        Ok(sqlx::query_scalar("SELECT adopted FROM numbering WHERE id = 1").fetch_one(&self.pool).await?)
-    }
-
-    /// Takes over where the source stands at the exchange. Where the exchange knows more than this file (it is new, or came back from an older
-    /// copy), numbering goes on behind it, and what waits in the outbox is numbered again, in order. Returns whether that was so.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn adopt(&self, last_sequence: u64) -> Result<bool, Error> {
-        let last = to_stored(last_sequence);
-        let mut transaction = self.begin().await?;
-        let next: i64 =
-            sqlx::query_scalar("SELECT next_sequence FROM numbering WHERE id = 1").fetch_one(&mut *transaction).await?;
-        let behind = last >= next;
-        if behind {
-            let first: Option<i64> =
-                sqlx::query_scalar("SELECT min(sequence) FROM outbox").fetch_one(&mut *transaction).await?;
-            let shift = last + 1 - first.unwrap_or(next);
-            // Through the negative numbers, so that no new number meets an old one on the way.
-            sqlx::query(
-                "UPDATE outbox SET sequence = -(sequence + ?1), source_version = source_version + counted * ?2",
-            )
-            .bind(shift)
-            .bind(last)
-            .execute(&mut *transaction)
-            .await?;
-            sqlx::query("UPDATE outbox SET sequence = -sequence").execute(&mut *transaction).await?;
-            sqlx::query("UPDATE unsettled SET last_sequence = last_sequence + ?")
-                .bind(shift)
-                .execute(&mut *transaction)
-                .await?;
-            // No version that this source counted can be larger than the number of its records.
-            sqlx::query("UPDATE numbering SET next_sequence = next_sequence + ?, version_base = ? WHERE id = 1")
-                .bind(shift)
-                .bind(last)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query("UPDATE numbering SET adopted = 1 WHERE id = 1").execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(behind)
-    }
-
     /// Keeps a batch: its records in the outbox, its bad rows as dead letters, its position as the checkpoint, all or nothing.
     ///
     /// # Errors
@@ -136,6 +94,7 @@ impl State {
         let mut numbering = Numbering::load(&mut transaction).await?;
         let mut recorded = Recorded { read: batch.rows.len() as u64, ..Recorded::default() };
         for row in &batch.rows {
+            let raw = row.raw.get(..RAW_BYTES_MAX).unwrap_or(&row.raw);
             let checked = row
                 .mapped
                 .as_ref()
@@ -143,7 +102,7 @@ impl State {
                 .and_then(|record| check_bounds(record).map(|()| record));
             match checked {
                 Ok(record) => {
-                    let origin = Origin { raw: &row.raw, place: &row.place, dead_letter: None };
+                    let origin = Origin { raw, place: &row.place, dead_letter: None };
                     match numbering.enqueue(&mut transaction, record, &origin).await? {
                         Some(bytes) => {
                             recorded.waiting += 1;
@@ -155,9 +114,12 @@ impl State {
                         None => recorded.unchanged += 1,
                     }
                 }
-                Err(violations) => {
+                Err(mut violations) => {
+                    if raw.len() < row.raw.len() {
+                        violations.push(raw_cut());
+                    }
                     let key = row.mapped.as_ref().ok().map(|record| record.key.as_str());
-                    SetAside::of_source(key, &row.place, &row.raw, &violations, numbering.next - 1)
+                    SetAside::of_source(key, &row.place, raw, &violations, numbering.next - 1)
                         .insert(&mut transaction)
                         .await?;
                     recorded.dead_letters += 1;
@@ -305,6 +267,10 @@ fn operation(stored: i64) -> Result<Operation, Error> {
     }
 }
 
+fn raw_cut() -> Violation {
+    Violation::new("", "RAW_CUT", "only the first 4 MiB of the row are kept", "仅保留该行开头的 4 MiB")
+}
+
 /// What would break the stream rather than one record is set aside before it is sent.
 fn check_bounds(record: &SourceRecord) -> Result<(), Vec<Violation>> {
     let mut violations = Vec::new();
@@ -336,100 +302,6 @@ fn check_bounds(record: &SourceRecord) -> Result<(), Vec<Violation>> {
         ));
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
-}
-
-/// Where a record comes from, for the dead letter that it may become.
-pub(super) struct Origin<'a> {
-    pub(super) raw: &'a [u8],
-    pub(super) place: &'a str,
-    pub(super) dead_letter: Option<i64>,
-}
-
-/// The source's numbering, within one transaction.
-pub(super) struct Numbering {
-    pub(super) next: i64,
-    version_base: i64,
-}
-
-impl Numbering {
-    pub(super) async fn load(transaction: &mut Transaction<'static, Sqlite>) -> Result<Self, Error> {
-        let (next, version_base) = sqlx::query_as("SELECT next_sequence, version_base FROM numbering WHERE id = 1")
-            .fetch_one(&mut **transaction)
-            .await?;
-        Ok(Self { next, version_base })
-    }
-
-    pub(super) async fn store(&self, transaction: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
-        sqlx::query("UPDATE numbering SET next_sequence = ? WHERE id = 1")
-            .bind(self.next)
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
-    }
-
-    /// Gives a record its sequence and puts it into the outbox. `None`: it says what is published, or waits, already.
-    pub(super) async fn enqueue(
-        &mut self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        record: &SourceRecord,
-        origin: &Origin<'_>,
-    ) -> Result<Option<u64>, Error> {
-        let sha256 = payload_digest(&record.payload);
-        let deleted = record.operation == Operation::Delete;
-        let known = known(transaction, &record.key).await?;
-        if known.as_ref().is_some_and(|known| known.deleted == deleted && known.sha256 == sha256) {
-            return Ok(None);
-        }
-        let counted = record.source_version.is_none();
-        let version = match record.source_version {
-            Some(version) => to_stored(version),
-            None => known.map_or(0, |known| known.version).max(self.version_base) + 1,
-        };
-        sqlx::query(
-            "INSERT INTO outbox (sequence, key, operation, source_version, counted, payload, payload_sha256, raw, place, \
-             dead_letter) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(self.next)
-        .bind(&record.key)
-        .bind(if deleted { 2_i64 } else { 1 })
-        .bind(version)
-        .bind(counted)
-        .bind(record.payload.as_ref())
-        .bind(sha256.as_slice())
-        .bind(origin.raw)
-        .bind(origin.place)
-        .bind(origin.dead_letter)
-        .execute(&mut **transaction)
-        .await?;
-        self.next += 1;
-        Ok(Some((record.payload.len() + origin.raw.len()) as u64))
-    }
-}
-
-/// What the exchange holds of a key, or will once the outbox is empty.
-struct Known {
-    version: i64,
-    sha256: Vec<u8>,
-    deleted: bool,
-}
-
-async fn known(transaction: &mut Transaction<'static, Sqlite>, key: &str) -> Result<Option<Known>, Error> {
-    let row: Option<(i64, Vec<u8>, bool)> = sqlx::query_as(
-        "SELECT source_version, payload_sha256, operation = 2 FROM outbox WHERE key = ? ORDER BY sequence DESC LIMIT 1",
-    )
-    .bind(key)
-    .fetch_optional(&mut **transaction)
-    .await?;
-    let row = match row {
-        Some(row) => Some(row),
-        None => {
-            sqlx::query_as("SELECT source_version, payload_sha256, deleted FROM published WHERE key = ?")
-                .bind(key)
-                .fetch_optional(&mut **transaction)
-                .await?
-        }
-    };
-    Ok(row.map(|(version, sha256, deleted)| Known { version, sha256, deleted }))
 }
 
 async fn accepted(

@@ -86,6 +86,10 @@ CREATE TABLE warning (
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 ",
+    // Nothing ever asked whether numbering was adopted: every run hears it from the exchange before it reads.
+    "
+ALTER TABLE numbering DROP COLUMN adopted;
+",
 ];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
