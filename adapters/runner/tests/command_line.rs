@@ -9,6 +9,7 @@ use std::{
 };
 
 use shuqiao_adapter_runner::{adapters, command_line, exit};
+use shuqiao_adapter_sdk::ErrorClass;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shuqiao-adapter"));
@@ -55,6 +56,40 @@ fn the_definitions_are_sound_and_the_long_help_has_every_exit_code() {
         // Long lines are wrapped.
         let beginning: String = meaning.chars().take(30).collect();
         assert!(help.contains(&format!("{}  {beginning}", exit.code())), "{help}");
+    }
+}
+
+/// Goal: the service unit starts a command that exists, begins it again after whatever waiting may mend, and leaves the rest to a person.
+#[test]
+fn the_service_unit_restarts_after_what_may_pass_and_after_nothing_else() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd/shuqiao-adapter@.service");
+    let unit = fs::read_to_string(path).expect("the unit");
+    let values = |key: &str| {
+        let lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let prevented: Vec<u8> = values("RestartPreventExitStatus")
+        .iter()
+        .flat_map(|codes| codes.split(' '))
+        .map(|code| code.parse().expect("a code"))
+        .collect();
+    let hopeless = [exit::Exit::Usage, ErrorClass::Configuration.into(), ErrorClass::Protocol.into()];
+    assert_eq!(prevented, hopeless.map(exit::Exit::code));
+    for hopeful in [exit::Exit::Failure, ErrorClass::Transient.into()] {
+        assert!(!prevented.contains(&hopeful.code()), "{hopeful:?}");
+    }
+    assert_eq!((values("Restart"), values("StartLimitIntervalSec")), (vec!["on-failure".into()], vec!["0".into()]));
+    // Anything before the run that fails while the legacy system is away would keep the run from waiting for it.
+    let commands: Vec<String> = ["ExecStartPre", "ExecCondition", "ExecStart"].into_iter().flat_map(values).collect();
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    command_line().try_get_matches_from(command.split(' ')).expect("a command line of ours");
+    // What an example of an adapter calls its state lies where an instance of that name may write.
+    assert_eq!(values("StateDirectory"), ["shuqiao-adapter/%i"]);
+    for adapter in adapters() {
+        let descriptor = adapter.describe();
+        let config = shuqiao_adapter_sdk::config::from_text(descriptor.example, &adapters(), std::iter::empty());
+        let directory = format!("/var/lib/shuqiao-adapter/{}", descriptor.name);
+        assert_eq!(config.expect("is whole").state.directory(), Path::new(&directory));
     }
 }
 
