@@ -105,6 +105,9 @@ pub(crate) fn reconciliation(answer: &Reconciliation, format: Format) {
                 .map(|(side, held)| vec![side.to_owned(), held.count.to_string(), held.digest.clone()]),
         );
     }
+    for left_out in &answer.not_compared {
+        say(format!("{}: not compared, since {} {}", left_out.role, left_out.reason_en, left_out.reason_zh));
+    }
 }
 
 fn counts(counts: &Counts) {

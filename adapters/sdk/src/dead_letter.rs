@@ -99,8 +99,7 @@ async fn replay_in(state: &State, adapter: &dyn ErasedAdapter, config: &Config, 
         },
         Direction::Sink => {
             let record = record_of(letter.record.as_deref().unwrap_or_default(), letter.raw)?;
-            let directory = config.state.path.parent().unwrap_or(std::path::Path::new(".")).to_owned();
-            let context = Context::new(None, true, directory, CancellationToken::new());
+            let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
             let roles = adapter.open_with(&config.table, context).await?;
             let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
             match sink.deliver(&[record]).await?.pop() {

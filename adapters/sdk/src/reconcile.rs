@@ -2,7 +2,8 @@
 //!
 //! Two questions. Of the counts: read = accepted + unchanged + dead letters + waiting (and delivered = taken + set aside). Of the records:
 //! the digest over what we hold (what a source has published, what a sink's inbox holds) equals the exchange's digest of the dataset, as our
-//! department may see it. The digests are compared when they are equal or when the time is over: what is still on its way makes no difference.
+//! department may see it. The digests are compared when they are equal or when the time is over: what is still on its way makes no difference. A
+//! subscription that takes only some of the records has nothing to compare, and the answer says so.
 
 use std::time::Duration;
 
@@ -74,6 +75,17 @@ pub struct Comparison {
     pub equal: bool,
 }
 
+/// Why two sides were not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NotCompared {
+    /// "source" or "sink".
+    pub role: &'static str,
+    /// For a person, English.
+    pub reason_en: &'static str,
+    /// For a person, Chinese.
+    pub reason_zh: &'static str,
+}
+
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
@@ -85,10 +97,12 @@ pub struct Reconciliation {
     pub dead_letters: Vec<(String, u64)>,
     /// A comparison for each role.
     pub comparisons: Vec<Comparison>,
+    /// Roles that have none, and why.
+    pub not_compared: Vec<NotCompared>,
 }
 
 impl Reconciliation {
-    /// Whether everything is accounted for and both sides hold the same.
+    /// Whether everything is accounted for, and both sides hold the same as far as they can be compared.
     pub fn agrees(&self) -> bool {
         self.balanced && self.comparisons.iter().all(|comparison| comparison.equal)
     }
@@ -109,12 +123,12 @@ pub async fn reconcile(
     let state = State::open_beside(&config.state.path).await?;
     let connection = Connection::open(&config.broker).await?;
     let until = Instant::now() + patience;
-    let mut comparisons = Vec::new();
+    let (mut comparisons, mut not_compared) = (Vec::new(), Vec::new());
     if let Some(publish) = &config.publish {
         let comparison = loop {
             let ours = Side::new(state.published_digest().await?);
             let at_least = state.accepted_positions().await?;
-            let theirs = exchange_side(&connection, config, &publish.dataset, at_least).await;
+            let theirs = exchange_side(&connection, &publish.dataset, purpose(config, None), at_least).await;
             if let Some(comparison) = settle("source", &publish.dataset, ours, theirs, until)? {
                 break comparison;
             }
@@ -123,24 +137,36 @@ pub async fn reconcile(
         comparisons.push(comparison);
     }
     if let Some(subscribe) = &config.subscribe {
-        let dataset = subscribed_dataset(&connection, &subscribe.subscription).await?;
-        let directory = config.state.path.parent().unwrap_or(std::path::Path::new(".")).to_owned();
-        let context = Context::new(None, true, directory, CancellationToken::new());
-        let roles = adapter.open_with(&config.table, context).await?;
-        let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
-        let comparison = loop {
-            let ours = Side::new(sink.digest().await?);
-            let theirs = exchange_side(&connection, config, &dataset, Vec::new()).await;
-            if let Some(comparison) = settle("sink", &dataset, ours, theirs, until)? {
-                break comparison;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        };
-        comparisons.push(comparison);
+        let subscription = subscription(&connection, &subscribe.subscription).await?;
+        match incomparable(&subscription) {
+            Some((reason_en, reason_zh)) => not_compared.push(NotCompared { role: "sink", reason_en, reason_zh }),
+            None => comparisons.push(compare_sink(adapter, config, &connection, &subscription, until).await?),
+        }
     }
     let counts = state.counts().await?;
     let dead_letters = state.dead_letter_reasons().await?;
-    Ok(Reconciliation { counts, balanced: counts.balanced(), dead_letters, comparisons })
+    Ok(Reconciliation { counts, balanced: counts.balanced(), dead_letters, comparisons, not_compared })
+}
+
+async fn compare_sink(
+    adapter: &dyn ErasedAdapter,
+    config: &Config,
+    connection: &Connection,
+    subscription: &v1::Subscription,
+    until: Instant,
+) -> Result<Comparison, Error> {
+    let (dataset, purpose) = (&subscription.dataset, purpose(config, Some(subscription)));
+    let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
+    let roles = adapter.open_with(&config.table, context).await?;
+    let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
+    loop {
+        let ours = Side::new(sink.digest().await?);
+        let theirs = exchange_side(connection, dataset, purpose, Vec::new()).await;
+        if let Some(comparison) = settle("sink", dataset, ours, theirs, until)? {
+            return Ok(comparison);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// `None`: look again.
@@ -165,24 +191,80 @@ fn settle(
 
 async fn exchange_side(
     connection: &Connection,
-    config: &Config,
     dataset: &str,
+    purpose: &str,
     at_least: Vec<v1::Position>,
 ) -> Result<Side, exchange::Error> {
-    let request =
-        v1::GetDatasetDigestRequest { dataset: dataset.to_owned(), purpose: config.run.purpose.clone(), at_least };
+    let request = v1::GetDatasetDigestRequest { dataset: dataset.to_owned(), purpose: purpose.to_owned(), at_least };
     let mut query = connection.query();
     let answer = connection.in_time(query.get_dataset_digest(request)).await?.into_inner();
     Ok(Side { count: answer.count, digest: hex::encode(answer.digest) })
 }
 
-/// The dataset that a subscription reads.
-pub(crate) async fn subscribed_dataset(connection: &Connection, subscription: &str) -> Result<String, exchange::Error> {
-    let name = match subscription.strip_prefix("subscriptions/") {
-        Some(_) => subscription.to_owned(),
-        None => format!("subscriptions/{subscription}"),
+/// A subscription of our department.
+pub(crate) async fn subscription(connection: &Connection, id: &str) -> Result<v1::Subscription, exchange::Error> {
+    let name = match id.strip_prefix("subscriptions/") {
+        Some(_) => id.to_owned(),
+        None => format!("subscriptions/{id}"),
     };
     let mut catalogue = connection.catalogue();
-    let request = v1::GetSubscriptionRequest { name };
-    Ok(connection.in_time(catalogue.get_subscription(request)).await?.into_inner().dataset)
+    Ok(connection.in_time(catalogue.get_subscription(v1::GetSubscriptionRequest { name })).await?.into_inner())
+}
+
+/// What an owner asks its own dataset for.
+const PURPOSE: &str = "对账 reconciliation";
+
+/// What the exchange is asked for: as configured, or what the subscription is for.
+pub(crate) fn purpose<'a>(config: &'a Config, subscription: Option<&'a v1::Subscription>) -> &'a str {
+    let own = subscription.map_or(PURPOSE, |subscription| &subscription.purpose);
+    config.run.purpose.as_deref().unwrap_or(own)
+}
+
+/// Why an inbox need not hold what the exchange shows us: the subscription takes only some of it. In English and Chinese.
+pub(crate) fn incomparable(subscription: &v1::Subscription) -> Option<(&'static str, &'static str)> {
+    use v1::start_position::Start;
+    let start = subscription.start.as_ref().and_then(|start| start.start.as_ref());
+    if !subscription.filter.is_empty() {
+        Some(("the subscription has a filter", "订阅设有筛选条件"))
+    } else if start.is_some_and(|start| !matches!(start, Start::Beginning(_))) {
+        Some(("the subscription does not begin at the beginning", "订阅并非从最早的数据开始"))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use v1::start_position::Start;
+
+    use super::*;
+
+    fn subscription(start: Option<Start>, filter: Vec<v1::RowCondition>) -> v1::Subscription {
+        let start = Some(v1::StartPosition { start });
+        v1::Subscription { start, filter, purpose: "税源核查".into(), ..v1::Subscription::default() }
+    }
+
+    #[test]
+    fn a_sink_asks_for_what_its_subscription_is_for_unless_it_is_told_otherwise() {
+        let mut config = Config::of_nobody("state.db");
+        let whole = subscription(None, Vec::new());
+        assert_eq!(purpose(&config, Some(&whole)), "税源核查");
+        assert_eq!(purpose(&config, None), PURPOSE);
+        config.run.purpose = Some("税源核查 年度".into());
+        assert_eq!(purpose(&config, Some(&whole)), "税源核查 年度");
+    }
+
+    #[test]
+    fn only_a_subscription_that_takes_everything_is_compared() {
+        for (start, whole) in [
+            (None, true),
+            (Some(Start::Beginning(true)), true),
+            (Some(Start::Now(true)), false),
+            (Some(Start::Time(Default::default())), false),
+            (Some(Start::Positions(Default::default())), false),
+        ] {
+            assert_eq!(incomparable(&subscription(start.clone(), Vec::new())).is_none(), whole, "{start:?}");
+        }
+        assert!(incomparable(&subscription(None, vec![v1::RowCondition::default()])).is_some());
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
     Error,
     directory::Directory,
     identities::{self, INBOX, Member, REGISTRY},
-    resources::{DATASET, PURPOSE, RECORD_TYPE, SUBSCRIPTION},
+    resources::{DATASET, RECORD_TYPE, SUBSCRIPTION},
 };
 
 /// The registry, in the data directory.
@@ -59,7 +59,6 @@ impl Adapter {
         let text = format!(
             "# Taxation of the sandbox: written at every start.\nadapter = \"taxation\"\n\n{}\n\
              [subscribe]\nsubscription = \"{SUBSCRIPTION}\"\n\n\
-             [run]\n# Reconciliation asks under the grant, so it names the grant's purpose.\npurpose = \"{PURPOSE}：对账\"\n\n\
              [taxation]\nurl = {url}\ncreate_table = true\n",
             common(directory, endpoint, INBOX),
         );

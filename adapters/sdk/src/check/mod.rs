@@ -13,7 +13,7 @@ use crate::{
     ErasedAdapter, chain,
     config::{Config, Publish, Subscribe},
     exchange::{Connection, Credentials, Error, Identity},
-    reconcile::subscribed_dataset,
+    reconcile::{self, incomparable},
 };
 
 /// A certificate that ends sooner than this deserves a word.
@@ -37,9 +37,7 @@ pub async fn check(adapter: &dyn ErasedAdapter, config: &Config) -> CheckReport 
 }
 
 fn state_directory(config: &Config, report: &mut CheckReport) {
-    let path = &config.state.path;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(std::path::Path::new("."));
+    let directory = config.state.directory();
     // The only way to know whether a file can be made is to make one.
     let probe = directory.join(format!(".shuqiao-check-{}", uuid::Uuid::new_v4()));
     match std::fs::File::create(&probe).and_then(|_| std::fs::remove_file(&probe)) {
@@ -136,17 +134,24 @@ async fn dataset(connection: &Connection, publish: &Publish, identity: Option<&I
 }
 
 async fn subscription(connection: &Connection, config: &Config, subscribe: &Subscribe, report: &mut CheckReport) {
-    let dataset = match subscribed_dataset(connection, &subscribe.subscription).await {
-        Ok(dataset) => dataset,
+    let subscription = match reconcile::subscription(connection, &subscribe.subscription).await {
+        Ok(subscription) => subscription,
         Err(error) => {
             let help = "create the subscription first, or check subscribe.subscription";
             report.failed("subscription", chain(&error), help);
             return;
         }
     };
-    report.ok("subscription", format!("{} reads {dataset}", subscribe.subscription));
+    let found = format!("{} reads {}", subscribe.subscription, subscription.dataset);
+    match incomparable(&subscription) {
+        None => report.ok("subscription", found),
+        Some((en, _)) => {
+            report.warning("subscription", format!("{found}; reconciliation compares no records, since {en}"), "")
+        }
+    }
     // The same question that reconciliation asks: it needs what a delivery needs, a grant.
-    let request = v1::GetDatasetDigestRequest { dataset, purpose: config.run.purpose.clone(), at_least: Vec::new() };
+    let purpose = reconcile::purpose(config, Some(&subscription)).to_owned();
+    let request = v1::GetDatasetDigestRequest { dataset: subscription.dataset, purpose, at_least: Vec::new() };
     let mut query = connection.query();
     match connection.in_time(query.get_dataset_digest(request)).await {
         Ok(answer) => report.ok("grant", format!("{} record(s) are visible to us", answer.into_inner().count)),
@@ -159,6 +164,7 @@ fn remedy(error: &Error) -> &'static str {
         Error::Refused { reason, .. } => match reason.as_str() {
             "IDENTITY_UNKNOWN" => "ask an administrator to enrol the department",
             "GRANT_MISSING" | "DATASET_NOT_FOUND" => "ask the dataset's owner for a grant",
+            "INVALID_FIELD" => "give the subscription the grant's purpose, or name it as run.purpose",
             "GRANT_EXPIRED" | "GRANT_REVOKED" => "ask the dataset's owner to renew the grant",
             _ => "see the reason's page in the documentation",
         },

@@ -7,7 +7,11 @@
 mod parse;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use serde::Deserialize;
@@ -34,6 +38,32 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// The adapter's own table, `[{adapter}]`.
     pub table: toml::Table,
+}
+
+#[cfg(test)]
+impl Config {
+    /// Names no adapter and an exchange that is not there.
+    pub(crate) fn of_nobody(state: impl Into<PathBuf>) -> Self {
+        let broker = Broker {
+            endpoint: "https://127.0.0.1:1".into(),
+            server_name: None,
+            ca: PathBuf::new(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            connect_timeout: values::ten_seconds(),
+            answer_timeout: values::sixty_seconds(),
+        };
+        Self {
+            adapter: String::new(),
+            broker,
+            state: StateFile { path: state.into() },
+            publish: None,
+            subscribe: None,
+            run: Run::default(),
+            metrics: None,
+            table: toml::Table::new(),
+        }
+    }
 }
 
 /// `[broker]`
@@ -65,6 +95,14 @@ pub struct Broker {
 pub struct StateFile {
     /// The SQLite file. It is the source's memory of its sequences: keep it with the system, and never share it between two adapters.
     pub path: PathBuf,
+}
+
+impl StateFile {
+    /// Where it lies: the adapter may keep files of its own there.
+    pub fn directory(&self) -> PathBuf {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
+    }
 }
 
 /// `[publish]`
@@ -139,8 +177,9 @@ pub struct Run {
     /// How long a shutdown waits for what is on its way. Default 10 s. What is not acknowledged by then stays in the outbox.
     #[serde(deserialize_with = "values::duration")]
     pub shutdown_grace: Duration,
-    /// The purpose that reconciliation names to the exchange, as every query must. Default `对账 reconciliation`.
-    pub purpose: String,
+    /// The purpose that reconciliation names to the exchange, as every query must. Default: what the subscription is for, since the grant covers
+    /// nothing else; where nothing is subscribed, `对账 reconciliation`, since an owner needs no grant.
+    pub purpose: Option<String>,
 }
 
 impl Default for Run {
@@ -150,7 +189,7 @@ impl Default for Run {
             once_idle: Duration::from_secs(5),
             source_timeout: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(10),
-            purpose: "对账 reconciliation".into(),
+            purpose: None,
         }
     }
 }

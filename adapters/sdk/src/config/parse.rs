@@ -64,6 +64,9 @@ pub fn from_text(
             mistakes.push("[subscribe] window: must be 1-10000".into());
         }
     }
+    if run.as_ref().and_then(|run| run.purpose.as_deref()).is_some_and(|purpose| purpose.trim().is_empty()) {
+        mistakes.push("[run] purpose: empty; leave it out, or say what the exchange is asked for".into());
+    }
     let own = own.unwrap_or_default();
     if let Some(name) = &adapter {
         check_adapter(name, adapters, &own, publish.as_ref(), subscribe.is_some(), &mut mistakes);

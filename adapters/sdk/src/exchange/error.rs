@@ -119,9 +119,16 @@ impl From<Status> for Error {
                 | Code::DataLoss
                 | Code::Unauthenticated,
                 _,
-            ) => Self::Refused { reason: name(), message: status.message().to_owned() },
+            ) => Self::Refused { reason: name(), message: words(&status) },
         }
     }
+}
+
+/// The status's own words, and those of every field that it refuses: they name path and rule, never a value.
+fn words(status: &Status) -> String {
+    let refused = status.get_details_bad_request().map(|refused| refused.field_violations).unwrap_or_default();
+    let fields = refused.into_iter().map(|violation| format!("{}: {}", violation.field, violation.description));
+    std::iter::once(status.message().to_owned()).chain(fields).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -153,6 +160,10 @@ mod tests {
         ] {
             assert_eq!(with(code, reason).class(), class, "{reason}");
         }
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("purpose", "PURPOSE_NOT_GRANTED: must be the grant's purpose");
+        let refused = Error::from(Status::with_error_details(Code::InvalidArgument, "a field", details)).to_string();
+        assert!(refused.ends_with("a field; purpose: PURPOSE_NOT_GRANTED: must be the grant's purpose"), "{refused}");
         assert_eq!(Error::from(Status::unknown("h2 reset")).class(), ErrorClass::Transient);
     }
 }

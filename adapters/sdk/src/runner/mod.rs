@@ -9,7 +9,10 @@ mod receipt;
 mod source;
 mod subscribe;
 
-use std::{path::Path, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -109,7 +112,7 @@ pub async fn run(
 ) -> Result<Report, Error> {
     let state = State::open(&config.state.path).await?;
     let before = state.counts().await?;
-    let runner = Runner { config, options, state: &state, token: &token };
+    let runner = Runner { config, options, state: &state, token: &token, has_connected: AtomicBool::new(false) };
     let outcome = runner.roles(adapter).await;
     let total = state.counts().await?;
     let report = Report {
@@ -127,6 +130,8 @@ struct Runner<'a> {
     options: &'a Options,
     state: &'a State,
     token: &'a CancellationToken,
+    /// The exchange has opened a stream to us in this run.
+    has_connected: AtomicBool,
 }
 
 impl Runner<'_> {
@@ -156,14 +161,15 @@ impl Runner<'_> {
 
     /// `None`: told to stop before the adapter opened.
     async fn open(&self, adapter: &dyn ErasedAdapter) -> Result<Option<Roles>, Error> {
-        let directory = self.config.state.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new(".")).to_owned();
+        let directory = self.config.state.directory();
+        let timeout = self.config.run.source_timeout;
         let mut backoff = Backoff::default();
         loop {
             let position = self.state.checkpoint().await?;
             let context = Context::new(position, self.options.once, directory.clone(), self.token.clone());
             let opened = tokio::select! {
-                opened = adapter.open_with(&self.config.table, context) => opened,
+                opened = tokio::time::timeout(timeout, adapter.open_with(&self.config.table, context)) => opened
+                    .unwrap_or_else(|_| Err(AdapterError::transient("opening took longer than run.source_timeout"))),
                 () = self.token.cancelled() => return Ok(None),
             };
             match opened {
@@ -177,12 +183,29 @@ impl Runner<'_> {
         }
     }
 
+    /// Notes that a session with the exchange has opened.
+    fn connected(&self) {
+        self.has_connected.store(true, Ordering::Relaxed);
+        self.options.metrics.sessions.inc();
+    }
+
+    /// What waiting can do about a failure. Files that served before and do not now are being replaced, the certificate a moment before its key:
+    /// that passes, while files that never served need a person.
+    fn class(&self, failure: &Error) -> ErrorClass {
+        match failure {
+            Error::Exchange(exchange::Error::Credentials { .. }) if self.has_connected.load(Ordering::Relaxed) => {
+                ErrorClass::Transient
+            }
+            failure => failure.class(),
+        }
+    }
+
     /// After a failure: waits and answers whether to try again (no: told to stop).
     ///
     /// # Errors
     /// The failure itself where waiting cannot mend it, or has not.
     async fn wait(&self, backoff: &mut Backoff, verb: &'static str, failure: Error) -> Result<bool, Error> {
-        let class = failure.class();
+        let class = self.class(&failure);
         self.options.metrics.failed(verb, class);
         if class != ErrorClass::Transient {
             return Err(failure);
@@ -196,5 +219,37 @@ impl Runner<'_> {
             () = tokio::time::sleep(wait) => true,
             () = self.token.cancelled() => false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_certificate_whose_key_is_still_on_its_way_is_waited_for_but_not_one_that_never_served() {
+        let directory = tempfile::tempdir().expect("directory");
+        let state = State::open(&directory.path().join("state.db")).await.expect("opens");
+        let config = Config::of_nobody(directory.path().join("state.db"));
+        let (options, token) = (Options::default(), CancellationToken::new());
+        let runner = Runner {
+            config: &config,
+            options: &options,
+            state: &state,
+            token: &token,
+            has_connected: AtomicBool::new(false),
+        };
+        let failure = || {
+            let cause = "the key is another certificate's".into();
+            Error::from(exchange::Error::Credentials { what: "certificate", path: "system.pem".into(), cause })
+        };
+        let mut backoff = Backoff::default();
+        let ended = runner.wait(&mut backoff, "publish", failure()).await.expect_err("needs a person");
+        assert_eq!(ended.class(), ErrorClass::Configuration);
+        runner.connected();
+        assert!(runner.wait(&mut backoff, "publish", failure()).await.expect("waits"));
+        // What the exchange itself refuses is no file that is on its way.
+        let refused = exchange::Error::Refused { reason: "GRANT_REVOKED".into(), message: String::new() };
+        assert!(runner.wait(&mut backoff, "subscribe", refused.into()).await.is_err());
     }
 }

@@ -98,7 +98,7 @@ impl Publisher<'_> {
             opened = self.open() => opened?,
             () = self.runner.token.cancelled() => return Ok(()),
         };
-        self.runner.options.metrics.sessions.inc();
+        self.runner.connected();
         Session::new(self, opened).run(backoff).await
     }
 

@@ -159,7 +159,7 @@ impl Session<'_, '_> {
             () = self.runner.token.cancelled() => return Ok(()),
         };
         let (requests, mut responses, opened) = opened;
-        self.runner.options.metrics.sessions.inc();
+        self.runner.connected();
         let (once, idle) = (self.runner.options.once, self.runner.config.run.once_idle);
         let mut caught_up = reached(&opened.cursor, &opened.end);
         let mut heard_at = Instant::now();
