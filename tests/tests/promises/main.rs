@@ -2,8 +2,9 @@
 //!
 //! `tests/run` builds the binaries, starts Kafka and PostgreSQL and runs all of it. By hand: `cargo build --workspace --bins`, then
 //! `cargo test -p shuqiao-tests --test promises -- --test-threads 8` (tests wait more than they work). What needs a cluster, a database or root says so and is
-//! skipped where there is none: SHUQIAO_TEST_KAFKA, SHUQIAO_TEST_POSTGRES, SHUQIAO_TEST_NANTONG.
+//! skipped where there is none: SHUQIAO_TEST_KAFKA, SHUQIAO_TEST_POSTGRES, SHUQIAO_TEST_MARIADB, SHUQIAO_TEST_NANTONG.
 
+mod adapter_crashes;
 mod admission;
 mod crashes;
 mod disk_full;
@@ -12,6 +13,7 @@ mod grants;
 mod kafka_away;
 mod lifecycle;
 mod payloads;
+mod registry_away;
 mod revocation;
 mod sequences;
 mod slow_clients;
