@@ -1,13 +1,7 @@
 //! `[market-supervision]`: where the registry is, a file or a table, and which of its columns is which field.
 
-use std::{path::PathBuf, time::Duration};
-
 use serde::Deserialize;
-use shuqiao_adapter_sdk::{
-    AdapterError,
-    config::{Secret, duration, secret_of},
-    text::LegacyEncoding,
-};
+use shuqiao_adapter_sdk::{database::DatabaseConfig, file::FileConfig};
 
 use crate::mapping::Field;
 
@@ -22,82 +16,6 @@ pub struct Config {
     /// What the registry calls its columns.
     #[serde(default)]
     pub columns: Columns,
-}
-
-/// `[market-supervision.file]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileConfig {
-    /// The file. Replace it by a rename, so that nobody ever reads half of one.
-    pub path: PathBuf,
-    /// `gb18030` (which covers GBK and GB 2312) or `utf-8`. Never guessed: without it, the file must begin with a byte order mark.
-    pub encoding: Option<LegacyEncoding>,
-    /// One ASCII character between fields. Default `,`.
-    #[serde(default = "comma")]
-    pub delimiter: char,
-    /// How often a run that follows looks whether the file is another one. Default 30 s.
-    #[serde(default = "thirty_seconds", deserialize_with = "duration")]
-    pub poll: Duration,
-}
-
-/// `[market-supervision.database]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatabaseConfig {
-    /// `mysql://user:password@host/database`. Or `url_file`. A user with `SELECT` on the table suffices.
-    pub url: Option<Secret>,
-    /// A file that holds the URL and nothing else: keeps the password out of the configuration.
-    pub url_file: Option<PathBuf>,
-    /// The table (or view), in the URL's database.
-    pub table: String,
-    /// The column in whose order the table is read: unique, never null, an integer or text. Its primary key.
-    pub key: String,
-    /// The `DATETIME` or `TIMESTAMP` column that moves whenever a row changes.
-    pub updated: String,
-    /// Where a row says that it no longer counts. Rows that vanish from the table are not noticed.
-    pub deleted: Option<Deleted>,
-    /// Only where the columns hold bytes of another character set than they declare (GBK in a `latin1` column): the bytes are then
-    /// decoded here. Without it, the server converts from what it declares (gbk, utf8mb4, ...).
-    pub encoding: Option<LegacyEncoding>,
-    /// Rows read at once; 1-5,000. Default 500.
-    #[serde(default = "five_hundred")]
-    pub page: u32,
-    /// How often a run that follows asks for changes. Default 5 s.
-    #[serde(default = "five_seconds", deserialize_with = "duration")]
-    pub poll: Duration,
-    /// How far behind the newest change reading begins again each time: longer than the registry's longest transaction and than the
-    /// differences between its clocks. What is read twice is recognised. Default 30 s.
-    #[serde(default = "thirty_seconds", deserialize_with = "duration")]
-    pub overlap: Duration,
-}
-
-/// `[market-supervision.database.deleted]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Deleted {
-    /// The column that says it.
-    pub column: String,
-    /// The values that mean that the row is deleted.
-    pub values: Vec<String>,
-}
-
-/// MySQL's bound.
-const IDENTIFIER_CHARACTERS_MAX: usize = 64;
-
-fn comma() -> char {
-    ','
-}
-
-fn five_hundred() -> u32 {
-    500
-}
-
-fn five_seconds() -> Duration {
-    Duration::from_secs(5)
-}
-
-fn thirty_seconds() -> Duration {
-    Duration::from_secs(30)
 }
 
 macro_rules! columns {
@@ -158,12 +76,6 @@ columns! {
 }
 
 impl Config {
-    /// A CSV file, with the defaults.
-    pub fn of_file(path: impl Into<PathBuf>, encoding: Option<LegacyEncoding>) -> Self {
-        let file = FileConfig { path: path.into(), encoding, delimiter: comma(), poll: thirty_seconds() };
-        Self { file: Some(file), database: None, columns: Columns::default() }
-    }
-
     pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         match (&self.file, &self.database) {
@@ -181,71 +93,4 @@ impl Config {
         }
         mistakes
     }
-}
-
-impl FileConfig {
-    fn mistakes(&self, mistakes: &mut Vec<String>) {
-        if self.path.as_os_str().is_empty() {
-            mistakes.push("file.path: empty".into());
-        }
-        if !self.delimiter.is_ascii() || self.delimiter.is_ascii_alphanumeric() || "\"\r\n".contains(self.delimiter) {
-            mistakes.push(
-                "file.delimiter: must be one ASCII character, neither a letter, a digit, a quote nor a line end".into(),
-            );
-        }
-        if self.poll.is_zero() {
-            mistakes.push("file.poll: must be longer than 0s".into());
-        }
-    }
-
-    /// Checked by [`FileConfig::mistakes`] to be ASCII.
-    pub(crate) fn delimiter_byte(&self) -> u8 {
-        u8::try_from(self.delimiter).unwrap_or(b',')
-    }
-}
-
-impl DatabaseConfig {
-    fn mistakes(&self, mistakes: &mut Vec<String>) {
-        match (&self.url, &self.url_file) {
-            (Some(url), None) if !is_mysql(url.reveal()) => {
-                mistakes.push("database.url: must begin with mysql://".into());
-            }
-            (Some(_), None) | (None, Some(_)) => {}
-            (Some(_), Some(_)) => mistakes.push("database.url, database.url_file: give one of them, not both".into()),
-            (None, None) => mistakes.push("database.url: missing (or give database.url_file)".into()),
-        }
-        let deleted = self.deleted.as_ref().map(|deleted| ("deleted.column", &deleted.column));
-        let names = [("table", &self.table), ("key", &self.key), ("updated", &self.updated)];
-        for (field, name) in names.into_iter().chain(deleted) {
-            if name.is_empty() || name.chars().count() > IDENTIFIER_CHARACTERS_MAX || name.contains('\0') {
-                mistakes.push(format!("database.{field}: must have 1-{IDENTIFIER_CHARACTERS_MAX} characters"));
-            }
-        }
-        if self.deleted.as_ref().is_some_and(|deleted| deleted.values.is_empty()) {
-            mistakes.push("database.deleted.values: name at least one value".into());
-        }
-        if !(1..=5_000).contains(&self.page) {
-            mistakes.push("database.page: must be 1-5000".into());
-        }
-        if self.poll.is_zero() {
-            mistakes.push("database.poll: must be longer than 0s".into());
-        }
-        if self.overlap > Duration::from_secs(24 * 3_600) {
-            mistakes.push("database.overlap: must be at most 1day".into());
-        }
-    }
-
-    /// The URL, from wherever it is kept.
-    pub(crate) async fn resolve(&self) -> Result<Secret, AdapterError> {
-        let url = secret_of("database.url", self.url.as_ref(), self.url_file.as_deref()).await?;
-        if is_mysql(url.reveal()) {
-            Ok(url)
-        } else {
-            Err(AdapterError::configuration("database.url: must begin with mysql://"))
-        }
-    }
-}
-
-fn is_mysql(url: &str) -> bool {
-    url.starts_with("mysql://") || url.starts_with("mariadb://")
 }

@@ -8,15 +8,17 @@
 
 mod code;
 mod config;
-mod database;
-mod file;
 mod mapping;
+
+use std::sync::Arc;
 
 use shuqiao_adapter_sdk::{
     Adapter, AdapterError, CheckReport, Context, Descriptor, MappingError, Roles, SourceRecord, async_trait,
+    database::{self, DatabaseSource},
+    file::{self, FileSource},
 };
 
-pub use config::{Columns, Config, DatabaseConfig, Deleted, FileConfig};
+pub use config::{Columns, Config};
 
 /// The adapter.
 #[derive(Clone, Copy, Debug)]
@@ -48,25 +50,24 @@ impl Adapter for MarketSupervision {
             file::check(file, &config.columns, &mut report);
         }
         if let Some(database) = &config.database {
-            database::check(database, &config.columns, &mut report).await;
+            database::check(database, Arc::new(config.columns.clone()), &mut report).await;
         }
         report
     }
 
     async fn open(config: Config, context: Context) -> Result<Roles, AdapterError> {
+        let columns = Arc::new(config.columns);
         match (config.file, config.database) {
-            (Some(file), _) => Ok(Roles::source(file::FileSource::open(file, config.columns, &context)?)),
-            (None, Some(database)) => {
-                Ok(Roles::source(database::TableSource::open(database, config.columns, &context).await?))
-            }
+            (Some(file), _) => Ok(Roles::source(FileSource::open(file, columns, &context)?)),
+            (None, Some(database)) => Ok(Roles::source(DatabaseSource::open(database, columns, &context).await?)),
             (None, None) => Err(AdapterError::configuration("file, database: give one of them")),
         }
     }
 
-    async fn remap(config: &Config, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+    async fn remap(config: &Config, raws: &[&[u8]]) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
         match (&config.file, &config.database) {
-            (Some(file), _) => file::remap(file, &config.columns, raw),
-            (None, Some(database)) => database::Mapper::new(database.clone(), config.columns.clone()).remap(raw),
+            (Some(file), _) => file::remap(file, &config.columns, raws),
+            (None, Some(database)) => database::remap(database, Arc::new(config.columns.clone()), raws),
             (None, None) => Err(AdapterError::configuration("file, database: give one of them")),
         }
     }

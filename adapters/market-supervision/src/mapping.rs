@@ -5,16 +5,15 @@
 //!   right without it. Anything else that cannot be read sets the row aside.
 //! - The record is judged by the standard itself before it leaves, so that the exchange finds nothing that a person here does not hear of.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use shuqiao_adapter_sdk::{
     MappingError, Operation, SourceRecord, Violation,
+    rows::{Mapped, RowMapping},
     text::{DateError, MoneyError, Until, date, fold_width, money, until},
 };
 use shuqiao_schemas::{engine::Scratch, registry::Registry};
 
-use crate::code;
+use crate::{code, config::Columns};
 
 /// The record type that this maps to.
 pub(crate) const RECORD_TYPE: &str = "enterprise/v1";
@@ -43,16 +42,40 @@ const FIELDS: usize = Field::BusinessScope as usize + 1;
 
 /// A row's texts by field. What the registry has no column for, or holds nothing in, is absent.
 #[derive(Default)]
-pub(crate) struct Fields<'a>([Option<Cow<'a, str>>; FIELDS]);
+struct Fields<'a>([Option<&'a str>; FIELDS]);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn set(&mut self, field: Field, text: impl Into<Cow<'a, str>>) {
-        let text = text.into();
-        self.0[field as usize] = (!says_nothing(&text)).then_some(text);
+    fn set(&mut self, field: Field, text: &'a str) {
+        self.0[field as usize] = (!says_nothing(text)).then_some(text);
     }
 
-    fn get(&self, field: Field) -> Option<&str> {
-        self.0[field as usize].as_deref().map(str::trim)
+    fn get(&self, field: Field) -> Option<&'a str> {
+        self.0[field as usize].map(str::trim)
+    }
+}
+
+impl RowMapping for Columns {
+    fn columns(&self) -> Vec<&str> {
+        self.named().into_iter().map(|(_, name)| name).collect()
+    }
+
+    fn upsert(&self, texts: &[Option<&str>]) -> Result<Mapped, MappingError> {
+        map(&self.fields(texts))
+    }
+
+    fn delete(&self, texts: &[Option<&str>]) -> Result<Mapped, MappingError> {
+        map_deleted(&self.fields(texts))
+    }
+}
+
+impl Columns {
+    /// What stands in the columns, by field.
+    fn fields<'a>(&self, texts: &[Option<&'a str>]) -> Fields<'a> {
+        let mut fields = Fields::default();
+        for ((field, _), text) in self.named().into_iter().zip(texts) {
+            fields.set(field, text.unwrap_or_default());
+        }
+        fields
     }
 }
 
@@ -74,14 +97,6 @@ fn says_nothing(text: &str) -> bool {
             | "0000-00-00"
             | "0000-00-00 00:00:00"
     )
-}
-
-/// What a row became.
-#[derive(Debug)]
-pub(crate) struct Mapped {
-    pub(crate) record: SourceRecord,
-    /// What was repaired or left out.
-    pub(crate) warnings: Vec<Violation>,
 }
 
 /// In the order of the standard. A field that is `None` is not written.
@@ -130,7 +145,7 @@ struct Capital {
 }
 
 /// Maps a row. The record's key is its credit code; the runner counts its versions.
-pub(crate) fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
+fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
     let mut violations = Vec::new();
     let mut warnings = Vec::new();
     let code = credit_code(fields, &mut violations, &mut warnings);
@@ -198,7 +213,7 @@ pub(crate) fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
 }
 
 /// A row that says that it no longer counts: only its code matters.
-pub(crate) fn map_deleted(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
+fn map_deleted(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
     let (mut violations, mut warnings) = (Vec::new(), Vec::new());
     match credit_code(fields, &mut violations, &mut warnings) {
         Some(key) => {
@@ -301,7 +316,7 @@ mod tests {
         fields.set(Field::Code, CODE);
         fields.set(Field::Name, "南通示例纺织厂");
         for (field, text) in texts {
-            fields.set(*field, *text);
+            fields.set(*field, text);
         }
         fields
     }

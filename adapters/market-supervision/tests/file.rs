@@ -186,7 +186,7 @@ async fn a_code_that_stands_twice_is_taken_from_its_last_row_and_publishes_nothi
     ];
     std::fs::write(&path, format!("{HEADER}{}", rows.concat())).expect("writes");
     let rows = contract::source_keeps_its_promises(&MarketSupervision, &table).await;
-    assert_eq!(rules(&rows), BTreeMap::from([("CODE_REPEATED".to_owned(), 1)]));
+    assert_eq!(rules(&rows), BTreeMap::from([("KEY_REPEATED".to_owned(), 1)]));
     assert!(rows[0].mapped.as_ref().is_err_and(|error| error.violations[0].message_en.starts_with("line 6 of")));
     let first = keep(&table, &state).await;
     assert_eq!((first.read, first.waiting, first.unchanged, first.dead_letters), (5, 3, 1, 1));
@@ -233,6 +233,30 @@ async fn a_file_that_changes_under_the_reader_is_read_anew() {
         rows += batch.rows.len();
     }
     assert_eq!(rows, 1_500);
+}
+
+#[tokio::test]
+async fn half_of_a_header_is_waited_for_while_the_file_is_fresh() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("export.csv");
+    let table = table(&path, "utf-8");
+    let whole = format!("{HEADER}{}", line("示例厂", &code(1), "N/A"));
+    let half: String = HEADER.chars().take(20).collect();
+    std::fs::write(&path, &half).expect("writes");
+    let mut source = open(&table, None, false).await;
+    let error = source.next_batch().await.expect_err("half a header");
+    assert_eq!(error.class(), ErrorClass::Transient, "{}", error.chain());
+    assert!(error.chain().contains("no column"), "{}", error.chain());
+    std::fs::write(&path, &whole).expect("writes");
+    assert_eq!(source.next_batch().await.expect("reads").expect("a batch").rows.len(), 1);
+
+    // One that nobody has written into for an hour is as its owner wants it.
+    std::fs::write(&path, &half).expect("writes");
+    let file = std::fs::File::options().write(true).open(&path).expect("opens");
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    file.set_modified(an_hour_ago).expect("sets its time");
+    let error = open(&table, None, false).await.next_batch().await.expect_err("not the file");
+    assert_eq!(error.class(), ErrorClass::Configuration, "{}", error.chain());
 }
 
 #[tokio::test]

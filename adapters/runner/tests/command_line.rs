@@ -154,7 +154,7 @@ fn check_finds_everything_that_is_wrong_and_one_failure_does_not_hide_the_next()
         .filter(|finding| finding["verdict"] == "failed")
         .map(|finding| finding["item"].as_str().expect("item"))
         .collect();
-    assert_eq!(failed, ["certificate", "exchange", "registry file"], "{report}");
+    assert_eq!(failed, ["certificate", "exchange", "file"], "{report}");
     assert!(!directory.path().join("state.db").exists(), "a check makes no state");
 }
 

@@ -33,12 +33,15 @@ pub trait Adapter: Send + Sync + 'static {
     /// [`AdapterError`]; a transient one is tried again.
     async fn open(config: Self::Config, context: Context) -> Result<Roles, AdapterError>;
 
-    /// Maps the raw bytes of a dead letter again, with the mapping as it is now. The outer error: the mapping could not be tried (a file
-    /// with the header is not readable). An adapter without a source keeps the default, which says so.
+    /// Maps the raw bytes of dead letters again, with the mapping as it is now: one answer for each, in their order. The outer error: the mapping could not be
+    /// tried (a file with the header is not readable). An adapter without a source keeps the default, which says so.
     ///
     /// # Errors
     /// [`AdapterError`].
-    async fn remap(_config: &Self::Config, _raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+    async fn remap(
+        _config: &Self::Config,
+        _raws: &[&[u8]],
+    ) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
         Err(AdapterError::configuration("this adapter has no source, so it maps nothing"))
     }
 }
@@ -136,8 +139,8 @@ pub trait ErasedAdapter: Send + Sync {
     async fn remap_with(
         &self,
         table: &toml::Table,
-        raw: &[u8],
-    ) -> Result<Result<SourceRecord, MappingError>, AdapterError>;
+        raws: &[&[u8]],
+    ) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError>;
 }
 
 fn parse<A: Adapter>(table: &toml::Table) -> Result<A::Config, Vec<String>> {
@@ -186,8 +189,8 @@ impl<A: Adapter> ErasedAdapter for A {
     async fn remap_with(
         &self,
         table: &toml::Table,
-        raw: &[u8],
-    ) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
-        A::remap(&parse_to_open::<A>(table)?, raw).await
+        raws: &[&[u8]],
+    ) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
+        A::remap(&parse_to_open::<A>(table)?, raws).await
     }
 }

@@ -55,9 +55,12 @@ pub async fn source_keeps_its_promises(adapter: &dyn ErasedAdapter, table: &toml
         assert!(!repeated, "resuming behind batch {place} yields more than everything");
     }
 
-    for row in &rows {
+    let bytes: Vec<&[u8]> = rows.iter().map(|row| row.raw.as_ref()).collect();
+    let again = adapter.remap_with(table, &bytes).await.expect("the mapping can be tried");
+    assert_eq!(again.len(), rows.len(), "mapping again answers one for each");
+    for (row, again) in rows.iter().zip(again) {
         assert!(!row.place.is_empty(), "a row does not say where it stands");
-        match (&row.mapped, adapter.remap_with(table, &row.raw).await.expect("the mapping can be tried")) {
+        match (&row.mapped, again) {
             (Ok(first), Ok(again)) => assert_eq!(first, &again, "{}: mapping is not repeatable", row.place),
             (Err(first), Err(again)) => {
                 assert!(!first.violations.is_empty(), "{}: set aside without a reason", row.place);

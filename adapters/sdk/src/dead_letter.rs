@@ -35,8 +35,8 @@ impl Error {
     }
 }
 
-/// How many letters are looked at together.
-const PAGE: u32 = 500;
+/// How many letters are looked at together. Each may hold 4 MiB.
+const PAGE: u32 = 100;
 
 /// Every open letter, or every letter, without raw bytes, in order of their number; at most `limit`.
 ///
@@ -63,7 +63,12 @@ pub async fn show(config: &Config, id: i64) -> Result<DeadLetter, Error> {
 /// [`Error`]; the letter is then as it was.
 pub async fn replay(adapter: &dyn ErasedAdapter, config: &Config, id: i64) -> Result<Replay, Error> {
     let state = State::open_beside(&config.state.path).await?;
-    replay_in(&state, adapter, config, id).await
+    let letter = state.dead_letter(id).await?.ok_or(Error::Unknown(id))?;
+    if letter.state != LetterState::Open {
+        return Ok(Replay::NotOpen);
+    }
+    let mut replayed = replay_together(&state, adapter, config, vec![letter]).await?;
+    Ok(replayed.pop().map_or(Replay::NotOpen, |(_, result)| result))
 }
 
 /// Replays every open letter; returns each with what it came to.
@@ -75,45 +80,88 @@ pub async fn replay_all(adapter: &dyn ErasedAdapter, config: &Config) -> Result<
     let mut results = Vec::new();
     let mut after = 0;
     loop {
-        let letters = state.dead_letters(true, after, PAGE).await?;
-        let Some(last) = letters.last() else { return Ok(results) };
+        let listed = state.dead_letters(true, after, PAGE).await?;
+        let Some(last) = listed.last() else { return Ok(results) };
         after = last.id;
-        for letter in &letters {
-            results.push((letter.id, replay_in(&state, adapter, config, letter.id).await?));
+        let mut letters = Vec::new();
+        for letter in &listed {
+            letters.extend(state.dead_letter(letter.id).await?);
         }
+        results.extend(replay_together(&state, adapter, config, letters).await?);
     }
 }
 
-async fn replay_in(state: &State, adapter: &dyn ErasedAdapter, config: &Config, id: i64) -> Result<Replay, Error> {
-    let letter = state.dead_letter(id).await?.ok_or(Error::Unknown(id))?;
-    if letter.state != LetterState::Open {
-        return Ok(Replay::NotOpen);
-    }
-    match letter.direction {
-        Direction::Source => match adapter.remap_with(&config.table, &letter.raw).await? {
-            Ok(record) => Ok(state.replay(id, &record).await?),
-            Err(error) => {
-                state.still_bad(id, &error.violations).await?;
-                Ok(Replay::StillBad)
-            }
-        },
-        Direction::Sink => {
-            let record = record_of(letter.record.as_deref().unwrap_or_default(), letter.raw)?;
-            let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
-            let roles = adapter.open_with(&config.table, context).await?;
-            let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
-            match sink.deliver(&[record]).await?.pop() {
-                Some(Outcome::Accepted) => {
-                    state.letter_taken(id).await?;
-                    Ok(Replay::Queued)
+/// Replays open letters with one opening of the system behind them, however many they are. In order of their number within each direction.
+async fn replay_together(
+    state: &State,
+    adapter: &dyn ErasedAdapter,
+    config: &Config,
+    letters: Vec<DeadLetter>,
+) -> Result<Vec<(i64, Replay)>, Error> {
+    let (sources, sinks): (Vec<_>, Vec<_>) =
+        letters.into_iter().partition(|letter| letter.direction == Direction::Source);
+    let mut results = Vec::new();
+    if !sources.is_empty() {
+        let raws: Vec<&[u8]> = sources.iter().map(|letter| letter.raw.as_slice()).collect();
+        let mapped = adapter.remap_with(&config.table, &raws).await?;
+        if mapped.len() != sources.len() {
+            return Err(AdapterError::protocol("the mapping returned another number of answers than letters").into());
+        }
+        for (letter, mapped) in sources.iter().zip(mapped) {
+            let result = match mapped {
+                Ok(record) => state.replay(letter.id, &record).await?,
+                Err(error) => {
+                    state.still_bad(letter.id, &error.violations).await?;
+                    Replay::StillBad
                 }
-                Some(Outcome::Rejected { reason }) => {
-                    state.still_bad(id, &[reason]).await?;
-                    Ok(Replay::StillBad)
-                }
-                Some(Outcome::Deferred { .. }) => Err(AdapterError::transient("the sink asks to wait").into()),
-                None => Err(AdapterError::protocol("the sink said nothing of the record").into()),
-            }
+            };
+            results.push((letter.id, result));
         }
     }
+    if !sinks.is_empty() {
+        results.extend(deliver_again(state, adapter, config, sinks).await?);
+    }
+    results.sort_by_key(|(id, _)| *id);
+    Ok(results)
+}
+
+async fn deliver_again(
+    state: &State,
+    adapter: &dyn ErasedAdapter,
+    config: &Config,
+    letters: Vec<DeadLetter>,
+) -> Result<Vec<(i64, Replay)>, Error> {
+    let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
+    let roles = adapter.open_with(&config.table, context).await?;
+    let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
+    let mut ids = Vec::new();
+    let mut records = Vec::new();
+    for letter in letters {
+        ids.push(letter.id);
+        records.push(record_of(letter.record.as_deref().unwrap_or_default(), letter.raw)?);
+    }
+    let outcomes = sink.deliver(&records).await?;
+    if outcomes.len() != records.len() {
+        return Err(AdapterError::protocol("the sink returned another number of outcomes than records").into());
+    }
+    let mut results = Vec::new();
+    let mut is_deferred = false;
+    for (id, outcome) in ids.into_iter().zip(outcomes) {
+        match outcome {
+            Outcome::Accepted => {
+                state.letter_taken(id).await?;
+                results.push((id, Replay::Queued));
+            }
+            Outcome::Rejected { reason } => {
+                state.still_bad(id, &[reason]).await?;
+                results.push((id, Replay::StillBad));
+            }
+            // What the others came to is noted before this is told.
+            Outcome::Deferred { .. } => is_deferred = true,
+        }
+    }
+    if is_deferred {
+        return Err(AdapterError::transient("the sink asks to wait").into());
+    }
+    Ok(results)
 }

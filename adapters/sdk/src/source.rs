@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{AdapterError, Violation};
 
@@ -31,6 +32,27 @@ pub trait Source: Send {
 /// Where a source stands: bytes that only its adapter understands. Comes back in [`crate::Context::position`] after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position(pub Bytes);
+
+impl Position {
+    /// A position as JSON: for an adapter that has nothing shorter.
+    pub fn encode(stand: &impl Serialize) -> Self {
+        // Texts, numbers and lists of them always serialise.
+        Self(serde_json::to_vec(stand).unwrap_or_default().into())
+    }
+
+    /// What [`Position::encode`] made of it. Give the type `deny_unknown_fields`, so that one kind of source does not take another's for its own.
+    ///
+    /// # Errors
+    /// Configuration: another kind of source made it.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, AdapterError> {
+        serde_json::from_slice(&self.0).map_err(|cause| {
+            AdapterError::configuration(
+                "the state file remembers another kind of source; give this one a file of its own",
+            )
+            .because(cause)
+        })
+    }
+}
 
 /// Rows read together.
 #[derive(Clone, Debug)]

@@ -48,8 +48,11 @@ impl Adapter for Small {
         Ok(Roles::sink(Inbox { mended: config.mended }))
     }
 
-    async fn remap(config: &SmallConfig, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
-        Ok(map(raw, config.mended))
+    async fn remap(
+        config: &SmallConfig,
+        raws: &[&[u8]],
+    ) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
+        Ok(raws.iter().map(|raw| map(raw, config.mended)).collect())
     }
 }
 
@@ -175,6 +178,32 @@ async fn a_letter_never_comes_over_what_was_published_after_it() {
     digest.add("a", 1, br#"{"v":"new"}"#);
     assert_eq!(state.published_digest().await.expect("digest"), digest.finish());
     assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn a_letter_keeps_its_place_among_what_waits_when_numbering_goes_on_behind_the_exchange() {
+    let (directory, state) = open().await;
+    state.record(&batch(&["a=old", "bad:a=new", "bad:b=old"])).await.expect("records");
+    state.record(&batch(&["b=new"])).await.expect("records");
+    assert!(state.adopt(100).await.expect("adopts"), "the exchange knows more than the file");
+    let replayed = dead_letter::replay_all(&Small, &config(directory.path(), true)).await.expect("replays");
+    let results: Vec<Replay> = replayed.into_iter().map(|(_, result)| result).collect();
+    assert_eq!(results, [Replay::Queued, Replay::Superseded]);
+    let sequences = state.outbox_after(0, 10, usize::MAX).await.expect("reads");
+    assert_eq!(sequences.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [101, 102, 103]);
+    assert_balanced(&state).await;
+}
+
+#[tokio::test]
+async fn no_more_of_a_row_is_kept_than_the_bound_and_the_letter_says_so() {
+    let (_directory, state) = open().await;
+    let mut long = batch(&["bad:a=1"]);
+    long.rows[0].raw = Bytes::from(vec![b'x'; (4 << 20) + 1]);
+    state.record(&long).await.expect("records");
+    let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
+    let letter = state.dead_letter(id).await.expect("reads").expect("there");
+    let rules: Vec<_> = letter.violations.iter().map(|violation| violation.rule.as_str()).collect();
+    assert_eq!((letter.raw.len(), rules), (4 << 20, vec!["BAD", "RAW_CUT"]));
 }
 
 #[tokio::test]

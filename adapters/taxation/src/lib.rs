@@ -1,22 +1,11 @@
 //! Taxation 税务: subscribes to enterprise/v1 and fills an inbox table of its own.
 //!
-//! The inbox is one table in the department's PostgreSQL (or SQLite, for small sites and the sandbox), one row a key: the newest state, with where it
-//! comes from. The department's own programs read it; nothing else of the database is touched.
-//!
-//! Promises: each record takes effect once, an older source version never overwrites a newer one, a delete is a row that says so, a delivery is one
-//! transaction, and payload bytes are kept exactly. Refuses: creating its table unless it is told to.
+//! The inbox is the SDK's: one table in the department's PostgreSQL (or SQLite, for small sites and the sandbox). The department's own programs read it.
 
-mod config;
-mod error;
-mod postgres;
-mod sink;
-mod sqlite;
-mod table;
-
-use shuqiao_adapter_sdk::{Adapter, AdapterError, CheckReport, Context, Descriptor, Roles, async_trait};
-
-pub use config::{Config, Database};
-pub use sink::Inbox;
+use shuqiao_adapter_sdk::{
+    Adapter, AdapterError, CheckReport, Context, Descriptor, Roles, async_trait,
+    inbox::{self, Inbox, InboxConfig},
+};
 
 /// The adapter.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +13,7 @@ pub struct Taxation;
 
 #[async_trait]
 impl Adapter for Taxation {
-    type Config = Config;
+    type Config = InboxConfig;
 
     fn descriptor() -> Descriptor {
         Descriptor {
@@ -38,17 +27,17 @@ impl Adapter for Taxation {
         }
     }
 
-    fn mistakes(config: &Config) -> Vec<String> {
+    fn mistakes(config: &InboxConfig) -> Vec<String> {
         config.mistakes()
     }
 
-    async fn check(config: &Config) -> CheckReport {
+    async fn check(config: &InboxConfig) -> CheckReport {
         let mut report = CheckReport::default();
-        sink::check(config, &mut report).await;
+        inbox::check(config, &mut report).await;
         report
     }
 
-    async fn open(config: Config, _context: Context) -> Result<Roles, AdapterError> {
+    async fn open(config: InboxConfig, _context: Context) -> Result<Roles, AdapterError> {
         Ok(Roles::sink(Inbox::open(&config).await?))
     }
 }

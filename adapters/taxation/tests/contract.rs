@@ -1,11 +1,14 @@
 //! The adapter contract, on both databases. PostgreSQL where `SHUQIAO_TEST_POSTGRES` names one.
 
-use shuqiao_adapter_sdk::{Adapter, AdapterError, ErrorClass, Operation, Outcome, Record, Sink, contract};
-use shuqiao_adapter_taxation::{Config, Inbox, Taxation};
+use shuqiao_adapter_sdk::{
+    Adapter, AdapterError, ErrorClass, Operation, Outcome, Record, Sink, contract,
+    inbox::{Inbox, InboxConfig},
+};
+use shuqiao_adapter_taxation::Taxation;
 use sqlx::{AssertSqlSafe, PgPool, Row, SqlitePool};
 
-fn sqlite(directory: &tempfile::TempDir) -> Config {
-    let mut config = Config::new(format!("sqlite://{}", directory.path().join("inbox.db").display()));
+fn sqlite(directory: &tempfile::TempDir) -> InboxConfig {
+    let mut config = InboxConfig::new(format!("sqlite://{}", directory.path().join("inbox.db").display()));
     config.create_table = true;
     config
 }
@@ -109,7 +112,7 @@ async fn what_somebody_changes_in_the_table_shows_in_the_digest() {
 
 #[test]
 fn every_mistake_of_the_table_is_told_and_no_password() {
-    let mut config = Config::new("mysql://user:secret@host/db");
+    let mut config = InboxConfig::new("mysql://user:secret@host/db");
     config.table = String::new();
     let mistakes = Taxation::mistakes(&config);
     assert_eq!(mistakes.len(), 2, "{mistakes:?}");
@@ -117,7 +120,7 @@ fn every_mistake_of_the_table_is_told_and_no_password() {
 }
 
 /// A schema of its own in the database that `SHUQIAO_TEST_POSTGRES` names; `None` with a message where it names none.
-async fn postgres(schema: &str) -> Option<(PgPool, Config)> {
+async fn postgres(schema: &str) -> Option<(PgPool, InboxConfig)> {
     let Ok(url) = std::env::var("SHUQIAO_TEST_POSTGRES") else {
         eprintln!("skipped: set SHUQIAO_TEST_POSTGRES=postgres://user@host/database to run on PostgreSQL");
         return None;
@@ -126,7 +129,7 @@ async fn postgres(schema: &str) -> Option<(PgPool, Config)> {
     for statement in [format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"), format!("CREATE SCHEMA \"{schema}\"")] {
         sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a schema of our own");
     }
-    let mut config = Config::new(url);
+    let mut config = InboxConfig::new(url);
     config.schema = Some(schema.into());
     Some((pool, config))
 }
@@ -167,7 +170,7 @@ async fn postgres_ending_our_connections_is_transient() {
     }
     let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("set, or we had returned");
     let (server, _) = url.rsplit_once('/').expect("the URL names a database");
-    config.url = Config::new(format!("{server}/{database}")).url;
+    config.url = InboxConfig::new(format!("{server}/{database}")).url;
     config.schema = None;
     config.create_table = true;
     let inbox = Inbox::open(&config).await.expect("opens");
@@ -251,7 +254,7 @@ async fn postgres_without_permission_to_write_is_found_by_the_check() {
     }
     let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("named");
     let (_, place) = url.rsplit_once('@').expect("a URL with a user");
-    let mut reader = Config::new(format!("postgres://shuqiao_test_reader:reader@{place}"));
+    let mut reader = InboxConfig::new(format!("postgres://shuqiao_test_reader:reader@{place}"));
     reader.schema = Some(schema.into());
     let report = Taxation::check(&reader).await;
     assert!(!report.passed() && format!("{report:?}").contains("may not INSERT and UPDATE"), "{report:?}");

@@ -1,17 +1,19 @@
-//! The registry as a CSV file that is exported now and then.
+//! A legacy system as a CSV file that is exported now and then.
 //!
-//! A file is known by the SHA-256 of its content. Reading goes through it twice: once to know the content and which codes it repeats, once to yield its
+//! A file is known by the SHA-256 of its content. Reading goes through it twice: once to know the content and which keys it repeats, once to yield its
 //! rows. A restart within the same content goes on where it was; other content is a new pass from the first row, in which the runner
 //! recognises the rows that say nothing new. A row that vanishes is no delete: an export says nothing about what it leaves out.
 //!
-//! A code that stands in several rows of one file is taken from the last of them; the others are set aside as `CODE_REPEATED`, unless they are the
+//! A key that stands in several rows of one file is taken from the last of them; the others are set aside as `KEY_REPEATED`, unless they are the
 //! same bytes. So one file always comes to the same records, and reading it again publishes nothing.
 
+mod config;
 mod frame;
 mod reader;
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     fs::File,
     hash::{BuildHasher, RandomState},
     io,
@@ -22,25 +24,27 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shuqiao_adapter_sdk::{
-    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
-};
 use tokio::{task::JoinHandle, time::Instant};
 
+pub use self::config::FileConfig;
 use self::reader::{Layout, RawRow, Reader, unreadable};
 use crate::{
-    config::{Columns, FileConfig},
-    mapping::{Mapped, map},
+    AdapterError, Batch, CheckReport, Context, ErrorClass, MappingError, Position, Row, Source, SourceRecord,
+    Violation,
+    rows::{Mapped, RowMapping},
 };
 
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
+/// A file that was written into so lately may be half of one.
+const IS_WRITTEN: Duration = Duration::from_secs(60);
 
-/// What the file is and where it is read: shared by the source and by the blocking work.
-#[derive(Debug)]
+/// What the file is and what its rows become: shared by the source and by the blocking work.
 struct Settings {
     config: FileConfig,
-    columns: Columns,
+    mapping: Arc<dyn RowMapping>,
+    /// Whether to wait for what may still come.
+    follows: bool,
 }
 
 /// Where reading stands.
@@ -55,22 +59,6 @@ struct FilePosition {
     line: u64,
 }
 
-impl FilePosition {
-    fn parse(position: &Position) -> Result<Self, AdapterError> {
-        serde_json::from_slice(&position.0).map_err(|cause| {
-            AdapterError::configuration(
-                "the state file remembers another kind of source; give this one a file of its own",
-            )
-            .because(cause)
-        })
-    }
-
-    fn to_position(&self) -> Position {
-        // Text and numbers: this cannot fail.
-        Position(serde_json::to_vec(self).unwrap_or_default().into())
-    }
-}
-
 /// Size and time: whether it is worth reading again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -82,19 +70,24 @@ impl Stamp {
     fn of(metadata: &std::fs::Metadata) -> Self {
         Self { bytes: metadata.len(), modified: metadata.modified().ok() }
     }
+
+    /// Whether somebody wrote into it a moment ago.
+    fn is_fresh(self) -> bool {
+        self.modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age < IS_WRITTEN)
+    }
 }
 
-/// Which codes stand in several rows, and where each stands last: line, and SHA-256 of the row.
+/// Which keys stand in several rows, and where each stands last: line, and SHA-256 of the row.
 #[derive(Debug, Default)]
 struct Repeated(HashMap<String, (u64, [u8; 32])>);
 
 impl Repeated {
     /// Reads to the end.
-    fn scan(reader: &mut Reader) -> Result<Self, AdapterError> {
-        // A hash of each code, and the code itself only once its hash has come twice: nine bytes a row instead of a hundred.
+    fn scan(reader: &mut Reader, mapping: &dyn RowMapping) -> Result<Self, AdapterError> {
+        // A hash of each key, and the key itself only once its hash has come twice: nine bytes a row instead of a hundred.
         let (hasher, mut seen, mut repeated) = (RandomState::new(), HashSet::new(), HashMap::new());
         while let Some(raw) = reader.next()? {
-            if let Ok(mapped) = map_row(&raw, &reader.layout)
+            if let Ok(mapped) = map_row(&raw, &reader.layout, mapping)
                 && !seen.insert(hasher.hash_one(&mapped.record.key))
             {
                 repeated.insert(mapped.record.key, (raw.line, sha256(&raw.bytes)));
@@ -114,19 +107,19 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn map_row(raw: &RawRow, layout: &Layout) -> Result<Mapped, MappingError> {
+fn map_row(raw: &RawRow, layout: &Layout, mapping: &dyn RowMapping) -> Result<Mapped, MappingError> {
     match &raw.fields {
-        Ok(fields) => map(&layout.pick(fields)),
+        Ok(fields) => mapping.upsert(&layout.pick(fields)),
         Err(fault) => Err(fault.violation().into()),
     }
 }
 
-fn repeated_code(line: u64) -> MappingError {
+fn repeated_key(line: u64) -> MappingError {
     Violation::new(
-        "/unified_social_credit_code",
-        "CODE_REPEATED",
-        format!("line {line} of the file has the same code and is taken instead"),
-        format!("文件第 {line} 行有相同的统一社会信用代码，以该行为准"),
+        "key",
+        "KEY_REPEATED",
+        format!("line {line} of the file has the same key and is taken instead"),
+        format!("文件第 {line} 行有相同的主键，以该行为准"),
     )
     .into()
 }
@@ -164,11 +157,11 @@ impl Cursor {
                 None => return Ok(Step::End),
             },
         };
-        // Written into while it is read: half of one content and half of another is neither.
+        let rows = rows(&mut pass, &*self.settings.mapping)?;
+        // Written into while it was read: half of one content and half of another is neither. Asked afterwards, so that no row came later.
         if Stamp::of(&pass.reader.file().metadata().map_err(unreadable)?) != pass.stamp {
             return Err(AdapterError::transient("the file changed while it was read; it is read anew"));
         }
-        let rows = rows(&mut pass)?;
         if rows.is_empty() {
             self.done = Some(pass.stamp);
             return Ok(Step::End);
@@ -176,7 +169,7 @@ impl Cursor {
         let position = FilePosition { file: pass.digest.clone(), offset: pass.reader.offset, line: pass.reader.line };
         self.position = Some(position.clone());
         self.pass = Some(pass);
-        Ok(Step::Batch(Batch { rows, position: position.to_position() }))
+        Ok(Step::Batch(Batch { rows, position: Position::encode(&position) }))
     }
 
     /// `None`: the file is what was read to its end.
@@ -186,9 +179,18 @@ impl Cursor {
         if self.done == Some(stamp) {
             return Ok(None);
         }
-        let mut reader = Reader::open(file, &self.settings.config, &self.settings.columns)?;
+        let Settings { config, mapping, follows } = &*self.settings;
+        let mut reader = Reader::open(file, config, &mapping.columns()).map_err(|error| {
+            // The header of half a file is none of its owner's mistakes.
+            match error.class() {
+                ErrorClass::Configuration | ErrorClass::Protocol if *follows && stamp.is_fresh() => {
+                    AdapterError::transient("the file does not fit, and may still be written").because(error)
+                }
+                _ => error,
+            }
+        })?;
         let (first, line) = (reader.offset, reader.line);
-        let repeated = Repeated::scan(&mut reader)?;
+        let repeated = Repeated::scan(&mut reader, &**mapping)?;
         let digest = hex::encode(reader.digest());
         match &self.position {
             Some(position) if position.file == digest => reader.resume(position.offset, position.line)?,
@@ -212,14 +214,14 @@ fn open(config: &FileConfig) -> Result<File, AdapterError> {
     })
 }
 
-fn rows(pass: &mut Pass) -> Result<Vec<Row>, AdapterError> {
+fn rows(pass: &mut Pass, mapping: &dyn RowMapping) -> Result<Vec<Row>, AdapterError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
         let Some(raw) = pass.reader.next()? else { break };
         bytes += raw.bytes.len();
-        let (mapped, warnings) = match map_row(&raw, &pass.reader.layout) {
+        let (mapped, warnings) = match map_row(&raw, &pass.reader.layout, mapping) {
             Ok(mapped) => match pass.repeated.instead_of(&mapped.record, &raw) {
-                Some(line) => (Err(repeated_code(line)), Vec::new()),
+                Some(line) => (Err(repeated_key(line)), Vec::new()),
                 None => (Ok(mapped.record), mapped.warnings),
             },
             Err(error) => (Err(error), Vec::new()),
@@ -232,8 +234,8 @@ fn rows(pass: &mut Pass) -> Result<Vec<Row>, AdapterError> {
 /// The cursor comes back with what its step came to.
 type Done = (Box<Cursor>, Result<Step, AdapterError>);
 
-/// The source.
-pub(crate) struct FileSource {
+/// Reads the file, and follows it.
+pub struct FileSource {
     /// With us while no work is under way.
     cursor: Option<Box<Cursor>>,
     work: Option<JoinHandle<Done>>,
@@ -242,11 +244,21 @@ pub(crate) struct FileSource {
     look_at: Instant,
 }
 
+impl fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSource").field("once", &self.once).field("poll", &self.poll).finish_non_exhaustive()
+    }
+}
+
 impl FileSource {
-    pub(crate) fn open(config: FileConfig, columns: Columns, context: &Context) -> Result<Self, AdapterError> {
-        let position = context.position.as_ref().map(FilePosition::parse).transpose()?;
+    /// Begins where the context says. The file itself is opened when it is read.
+    ///
+    /// # Errors
+    /// Configuration: the position is another kind of source's.
+    pub fn open(config: FileConfig, mapping: Arc<dyn RowMapping>, context: &Context) -> Result<Self, AdapterError> {
+        let position = context.position.as_ref().map(Position::decode).transpose()?;
         let poll = config.poll;
-        let settings = Arc::new(Settings { config, columns });
+        let settings = Arc::new(Settings { config, mapping, follows: !context.once });
         let cursor = Some(Box::new(Cursor { settings, position, pass: None, done: None }));
         Ok(Self { cursor, work: None, once: context.once, poll, look_at: Instant::now() })
     }
@@ -282,38 +294,34 @@ impl Source for FileSource {
     }
 
     async fn settle(&mut self, _position: &Position) -> Result<(), AdapterError> {
-        // Nothing is kept at the registry.
+        // Nothing is kept beside the file.
         Ok(())
     }
 }
 
 /// Opens the file and reads its header and its first rows; changes nothing.
-pub(crate) fn check(config: &FileConfig, columns: &Columns, report: &mut CheckReport) {
+pub fn check(config: &FileConfig, mapping: &dyn RowMapping, report: &mut CheckReport) {
     const LOOK_AT: usize = 100;
-    let opened = open(config).and_then(|file| Reader::open(file, config, columns));
+    let opened = open(config).and_then(|file| Reader::open(file, config, &mapping.columns()));
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => {
-            report.failed(
-                "registry file",
-                error.chain(),
-                "see [market-supervision.file] and [market-supervision.columns]",
-            );
+            report.failed("file", error.chain(), "see `file` and the names of the columns in the configuration");
             return;
         }
     };
-    report.ok("registry file", format!("{} has every column", config.path.display()));
+    report.ok("file", format!("{} has every column", config.path.display()));
     let (mut read, mut set_aside) = (0_usize, Vec::new());
     while read < LOOK_AT {
         match reader.next() {
             Ok(Some(raw)) => {
                 read += 1;
                 let rule = |error: MappingError| error.violations.into_iter().next().map(|violation| violation.rule);
-                set_aside.extend(map_row(&raw, &reader.layout).err().and_then(rule));
+                set_aside.extend(map_row(&raw, &reader.layout, mapping).err().and_then(rule));
             }
             Ok(None) => break,
             Err(error) => {
-                report.failed("registry rows", error.chain(), "check the file and its disk");
+                report.failed("rows", error.chain(), "check the file and its disk");
                 return;
             }
         }
@@ -322,40 +330,53 @@ pub(crate) fn check(config: &FileConfig, columns: &Columns, report: &mut CheckRe
     set_aside.sort();
     set_aside.dedup();
     match (read, dirty) {
-        (0, _) => report.warning("registry rows", "the file has no rows", "check the export"),
-        (_, 0) => report.ok("registry rows", format!("the first {read} map")),
+        (0, _) => report.warning("rows", "the file has no rows", "check the export"),
+        (_, 0) => report.ok("rows", format!("the first {read} map")),
         (_, dirty) => {
             let message = format!("{dirty} of the first {read} would be set aside: {}", set_aside.join(", "));
             if dirty == read {
-                report.failed("registry rows", message, "check file.encoding, file.delimiter and columns");
+                report.failed("rows", message, "check file.encoding, file.delimiter and columns");
             } else {
-                report.warning("registry rows", message, "expected of old registries; see dead-letters after a run");
+                report.warning("rows", message, "expected of old registries; see dead-letters after a run");
             }
         }
     }
 }
 
-/// Maps a row's bytes again: the columns are as the file's header says now, and a row of the file with the same code comes first.
-pub(crate) fn remap(
+/// Maps rows' bytes again: the columns are as the file's header says now, and a row of the file with the same key comes first. One way through the file,
+/// however many rows there are.
+///
+/// # Errors
+/// The file cannot be read, or has no header that fits.
+pub fn remap(
     config: &FileConfig,
-    columns: &Columns,
-    raw: &[u8],
-) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
-    let mut reader = Reader::open(open(config)?, config, columns)?;
-    let fields = reader.layout.dialect.fields(raw, reader.layout.width);
-    let raw = RawRow { bytes: raw.to_vec().into(), line: 0, fields };
-    let record = match map_row(&raw, &reader.layout) {
-        Ok(mapped) => mapped.record,
-        Err(error) => return Ok(Err(error)),
+    mapping: &dyn RowMapping,
+    raws: &[&[u8]],
+) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
+    let mut reader = Reader::open(open(config)?, config, &mapping.columns())?;
+    let again = |raw: &&[u8]| {
+        let fields = reader.layout.dialect.fields(raw, reader.layout.width);
+        let raw = RawRow { bytes: raw.to_vec().into(), line: 0, fields };
+        map_row(&raw, &reader.layout, mapping).map(|mapped| mapped.record)
     };
-    let mut last = None;
+    let mut records: Vec<Result<SourceRecord, MappingError>> = raws.iter().map(again).collect();
+    let keys = records.iter().flatten().map(|record| (record.key.clone(), None));
+    // Where each of the keys stands last: line, and the row's bytes.
+    let mut last: HashMap<String, Option<(u64, bytes::Bytes)>> = keys.collect();
     while let Some(other) = reader.next()? {
-        if map_row(&other, &reader.layout).is_ok_and(|mapped| mapped.record.key == record.key) {
-            last = Some(other);
+        if let Ok(mapped) = map_row(&other, &reader.layout, mapping)
+            && let Some(place) = last.get_mut(&mapped.record.key)
+        {
+            *place = Some((other.line, other.bytes));
         }
     }
-    Ok(match last {
-        Some(other) if other.bytes != raw.bytes => Err(repeated_code(other.line)),
-        _ => Ok(record),
-    })
+    for (record, raw) in records.iter_mut().zip(raws) {
+        let Some(place) = record.as_ref().ok().and_then(|record| last.get(&record.key)) else { continue };
+        if let Some((line, bytes)) = place
+            && bytes != raw
+        {
+            *record = Err(repeated_key(*line));
+        }
+    }
+    Ok(records)
 }

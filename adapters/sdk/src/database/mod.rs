@@ -1,4 +1,4 @@
-//! The registry as a table of MySQL or MariaDB: first all of it in the order of its key, then what changes.
+//! A legacy system as a table of MySQL or MariaDB: first all of it in the order of its key, then what changes.
 //!
 //! Changes are read in the order of (update column, key), so that rows of one moment lie on both sides of a page's end without loss. Each round begins
 //! an overlap before the newest change seen: a transaction that ends late shows rows with a time that has passed already. What is read twice
@@ -6,27 +6,26 @@
 //! much lies there, and read again when that changes.
 //!
 //! What it cannot see: a row that vanishes (name a column that says so in `database.deleted`), and a row that changes while its update column does
-//! not move. Both are written in the README.
+//! not move. An adapter's README has to say both.
 
 mod client;
+mod config;
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use shuqiao_adapter_sdk::{
-    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
-    text::{BadByte, LegacyEncoding, decode},
-};
 use shuqiao_schemas::identifier::{Kind, detect};
 use tokio::time::Instant;
 
 use self::client::{Client, Extent, Found};
+pub use self::config::{DatabaseConfig, Deleted};
 use crate::{
-    config::{Columns, DatabaseConfig},
-    mapping::{Fields, Mapped, map, map_deleted},
+    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
+    rows::{Mapped, RowMapping},
+    text::{BadByte, LegacyEncoding, decode},
 };
 
 /// Where changes are read from in a table that has none yet.
@@ -44,22 +43,6 @@ enum Stand {
     Changes { from: String, newest: String, after: Option<(String, String)> },
 }
 
-impl Stand {
-    fn parse(position: &Position) -> Result<Self, AdapterError> {
-        serde_json::from_slice(&position.0).map_err(|cause| {
-            AdapterError::configuration(
-                "the state file remembers another kind of source; give this one a file of its own",
-            )
-            .because(cause)
-        })
-    }
-
-    fn to_position(&self) -> Position {
-        // Texts: this cannot fail.
-        Position(serde_json::to_vec(self).unwrap_or_default().into())
-    }
-}
-
 /// What a round came to: whether the next one says the same.
 #[derive(Default)]
 struct Round {
@@ -68,10 +51,10 @@ struct Round {
     whole: bool,
 }
 
-/// The source.
-pub(crate) struct TableSource {
+/// Reads the table, and follows it.
+pub struct DatabaseSource {
     client: Client,
-    mapper: Mapper,
+    reading: Reading,
     stand: Option<Stand>,
     once: bool,
     poll: Duration,
@@ -84,20 +67,30 @@ pub(crate) struct TableSource {
     quiet: Option<Extent>,
 }
 
-impl TableSource {
-    pub(crate) async fn open(
+impl fmt::Debug for DatabaseSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseSource").field("once", &self.once).field("poll", &self.poll).finish_non_exhaustive()
+    }
+}
+
+impl DatabaseSource {
+    /// Connects, looks at the table's columns, and begins where the context says.
+    ///
+    /// # Errors
+    /// [`AdapterError`]: transient while the database is not reachable, configuration where the table does not fit.
+    pub async fn open(
         config: DatabaseConfig,
-        columns: Columns,
+        mapping: Arc<dyn RowMapping>,
         context: &Context,
     ) -> Result<Self, AdapterError> {
-        let stand = context.position.as_ref().map(Stand::parse).transpose()?;
+        let stand = context.position.as_ref().map(Position::decode).transpose()?;
         let (poll, overlap) = (config.poll, config.overlap);
-        let mapper = Mapper { config, columns };
-        let client = Client::connect(&mapper.config, mapper.wanted()).await?;
+        let reading = Reading { config, mapping };
+        let client = Client::connect(&reading.config, reading.wanted()).await?;
         let whole = matches!(&stand, Some(Stand::Changes { after: None, .. }));
         Ok(Self {
             client,
-            mapper,
+            reading,
             stand,
             once: context.once,
             poll,
@@ -110,8 +103,8 @@ impl TableSource {
     }
 
     fn batch(&self, found: Vec<Found>, stand: &Stand) -> Batch {
-        let rows = found.into_iter().map(|found| self.mapper.row(self.client.columns(), found)).collect();
-        Batch { rows, position: stand.to_position() }
+        let rows = found.into_iter().map(|found| self.reading.row(self.client.columns(), found)).collect();
+        Batch { rows, position: Position::encode(stand) }
     }
 
     async fn snapshot(&mut self, since: String, after: Option<String>) -> Result<Batch, AdapterError> {
@@ -173,7 +166,7 @@ impl TableSource {
 }
 
 #[async_trait]
-impl Source for TableSource {
+impl Source for DatabaseSource {
     /// Cancel safe: `self` changes only after an answer is complete.
     async fn next_batch(&mut self) -> Result<Option<Batch>, AdapterError> {
         loop {
@@ -210,30 +203,26 @@ impl Source for TableSource {
     }
 
     async fn settle(&mut self, _position: &Position) -> Result<(), AdapterError> {
-        // Nothing is kept at the registry: a user that may only read suffices.
+        // Nothing is kept there: a user that may only read suffices.
         Ok(())
     }
 }
 
 /// From a row of the table to a row for the runner; and from what a dead letter keeps of one, by the same way.
-pub(crate) struct Mapper {
+struct Reading {
     config: DatabaseConfig,
-    columns: Columns,
+    mapping: Arc<dyn RowMapping>,
 }
 
 /// Bytes that are no text of the declared encoding, as a dead letter keeps them.
 const BYTES: &str = "hex";
 
-impl Mapper {
-    pub(crate) fn new(config: DatabaseConfig, columns: Columns) -> Self {
-        Self { config, columns }
-    }
-
+impl Reading {
     /// The columns to read, each once.
     fn wanted(&self) -> Vec<String> {
-        let named = self.columns.named().into_iter().map(|(_, name)| name);
+        let columns = self.mapping.columns().into_iter();
         let mut wanted: Vec<String> = Vec::new();
-        for name in named.chain(self.config.deleted.as_ref().map(|deleted| deleted.column.as_str())) {
+        for name in columns.chain(self.config.deleted.as_ref().map(|deleted| deleted.column.as_str())) {
             if !wanted.iter().any(|there| there == name) {
                 wanted.push(name.to_owned());
             }
@@ -275,12 +264,11 @@ impl Mapper {
     fn map(&self, raw: &Map<String, Value>) -> Result<Mapped, MappingError> {
         let encoding = client::arrives_in(&self.config);
         let mut violations = Vec::new();
-        let mut fields = Fields::default();
-        for (field, name) in self.columns.named() {
+        let mut texts = Vec::new();
+        for name in self.mapping.columns() {
             match raw.get(name) {
-                Some(Value::String(text)) => fields.set(field, text.as_str()),
                 Some(Value::Object(bytes)) => violations.push(undecodable(name, encoding, bytes)),
-                _ => {}
+                value => texts.push(value.and_then(Value::as_str)),
             }
         }
         if !violations.is_empty() {
@@ -290,16 +278,27 @@ impl Mapper {
             let value = raw.get(&deleted.column).and_then(Value::as_str);
             value.is_some_and(|value| deleted.values.iter().any(|listed| listed == value))
         });
-        if is_deleted { map_deleted(&fields) } else { map(&fields) }
+        if is_deleted { self.mapping.delete(&texts) } else { self.mapping.upsert(&texts) }
     }
+}
 
-    /// Maps what a dead letter keeps.
-    pub(crate) fn remap(&self, raw: &[u8]) -> Result<Result<SourceRecord, MappingError>, AdapterError> {
+/// Maps again what dead letters keep of rows. The database is not asked.
+///
+/// # Errors
+/// Protocol: a letter does not hold the columns of a row.
+pub fn remap(
+    config: &DatabaseConfig,
+    mapping: Arc<dyn RowMapping>,
+    raws: &[&[u8]],
+) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError> {
+    let reading = Reading { config: config.clone(), mapping };
+    let again = |raw: &&[u8]| -> Result<Result<SourceRecord, MappingError>, AdapterError> {
         let raw: Map<String, Value> = serde_json::from_slice(raw).map_err(|cause| {
             AdapterError::protocol("the dead letter does not hold the columns of a row").because(cause)
         })?;
-        Ok(self.map(&raw).map(|mapped| mapped.record))
-    }
+        Ok(reading.map(&raw).map(|mapped| mapped.record))
+    };
+    raws.iter().map(again).collect()
 }
 
 fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value>) -> Violation {
@@ -314,30 +313,30 @@ fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value
 }
 
 /// Connects, and looks at the table, its columns and its rows; changes nothing.
-pub(crate) async fn check(config: &DatabaseConfig, columns: &Columns, report: &mut CheckReport) {
-    let mapper = Mapper::new(config.clone(), columns.clone());
+pub async fn check(config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report: &mut CheckReport) {
+    let reading = Reading { config: config.clone(), mapping };
     let pool = match client::connect(config).await {
         Ok(pool) => pool,
         Err(error) => {
             let help = "check database.url, user, password, and that the database runs";
-            report.failed("registry database", error.chain(), help);
+            report.failed("database", error.chain(), help);
             return;
         }
     };
-    report.ok("registry database", "reachable");
+    report.ok("database", "reachable");
     let types = match client::column_types(&pool, &config.table).await {
         Ok(types) => types,
         Err(error) => {
-            report.failed("registry table", error.chain(), "check the user's permissions");
+            report.failed("table", error.chain(), "check the user's permissions");
             return;
         }
     };
-    let mistakes = client::mistakes(config, &mapper.wanted(), &types);
+    let mistakes = client::mistakes(config, &reading.wanted(), &types);
     if mistakes.is_empty() {
-        report.ok("registry table", format!("{} has every column", config.table));
+        report.ok("table", format!("{} has every column", config.table));
     }
     for mistake in &mistakes {
-        report.failed("registry table", mistake, "see [market-supervision.database] and [market-supervision.columns]");
+        report.failed("table", mistake, "see `database` and the names of the columns in the configuration");
     }
     if !mistakes.is_empty() {
         return;
@@ -347,34 +346,28 @@ pub(crate) async fn check(config: &DatabaseConfig, columns: &Columns, report: &m
         (&config.updated, "a row without a time is read once, and its changes never"),
     ] {
         if types.get(name).is_some_and(|column| column.nullable) {
-            report.warning(
-                "registry table",
-                format!("{name} may be null: {why}"),
-                "make it NOT NULL, or name another column",
-            );
+            report.warning("table", format!("{name} may be null: {why}"), "make it NOT NULL, or name another column");
         }
     }
-    let client = match Client::connect(config, mapper.wanted()).await {
+    let client = match Client::connect(config, reading.wanted()).await {
         Ok(client) => client,
         Err(error) => {
-            report.failed("registry rows", error.chain(), "check the user's permissions");
+            report.failed("rows", error.chain(), "check the user's permissions");
             return;
         }
     };
     match client.snapshot(None).await {
-        Err(error) => report.failed("registry rows", error.chain(), "give the user SELECT on the table"),
+        Err(error) => report.failed("rows", error.chain(), "give the user SELECT on the table"),
         Ok(found) => {
             let read = found.len();
-            let rows = found.into_iter().map(|found| mapper.row(client.columns(), found));
+            let rows = found.into_iter().map(|found| reading.row(client.columns(), found));
             let bad = rows.filter(|row| row.mapped.is_err()).count();
             let message = format!("{bad} of the first {read} would be set aside");
             match (read, bad) {
-                (0, _) => report.warning("registry rows", "the table has no rows", "check database.table"),
-                (_, 0) => report.ok("registry rows", format!("the first {read} map")),
-                _ if bad == read => report.failed("registry rows", message, "check columns and database.encoding"),
-                _ => {
-                    report.warning("registry rows", message, "expected of old registries; see dead-letters after a run")
-                }
+                (0, _) => report.warning("rows", "the table has no rows", "check database.table"),
+                (_, 0) => report.ok("rows", format!("the first {read} map")),
+                _ if bad == read => report.failed("rows", message, "check columns and database.encoding"),
+                _ => report.warning("rows", message, "expected of old registries; see dead-letters after a run"),
             }
         }
     }

@@ -3,28 +3,29 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use shuqiao_adapter_sdk::{AdapterError, Record, config::Secret};
 use shuqiao_proto::digest::{RecordsDigest, payload_digest};
 use sqlx::{
     AssertSqlSafe, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{
-    config::{Config, Database},
+use super::{
+    TableState,
+    config::{Database, InboxConfig},
     error::classify,
-    sink::{TableState, signed},
+    signed,
     table::{COLUMNS, Table, is_delete},
 };
+use crate::{AdapterError, Record, config::Secret};
 
 #[derive(Debug)]
-pub(crate) struct Sqlite {
+pub(super) struct Sqlite {
     pool: SqlitePool,
     table: Table,
 }
 
 impl Sqlite {
-    pub(crate) async fn connect(url: &Secret, config: &Config) -> Result<Self, AdapterError> {
+    pub(super) async fn connect(url: &Secret, config: &InboxConfig) -> Result<Self, AdapterError> {
         let options: SqliteConnectOptions =
             url.reveal().parse().map_err(|_| AdapterError::configuration("url: not a SQLite URL"))?;
         let options = options
@@ -41,11 +42,11 @@ impl Sqlite {
         Ok(Self { pool, table: Table::new(config, Database::Sqlite) })
     }
 
-    pub(crate) fn ddl(&self) -> String {
+    pub(super) fn ddl(&self) -> String {
         self.table.ddl(Database::Sqlite)
     }
 
-    pub(crate) async fn exists(&self) -> Result<bool, AdapterError> {
+    pub(super) async fn exists(&self) -> Result<bool, AdapterError> {
         sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?")
             .bind(&self.table.name)
             .fetch_one(&self.pool)
@@ -53,7 +54,7 @@ impl Sqlite {
             .map_err(|cause| classify("looking for the table", cause))
     }
 
-    pub(crate) async fn create(&self) -> Result<(), AdapterError> {
+    pub(super) async fn create(&self) -> Result<(), AdapterError> {
         sqlx::query(AssertSqlSafe(self.ddl()))
             .execute(&self.pool)
             .await
@@ -61,7 +62,7 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(crate) async fn state(&self) -> Result<TableState, AdapterError> {
+    pub(super) async fn state(&self) -> Result<TableState, AdapterError> {
         if !self.exists().await? {
             return Ok(TableState::Missing);
         }
@@ -72,7 +73,7 @@ impl Sqlite {
         }
     }
 
-    pub(crate) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
+    pub(super) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
         let failed = |cause| classify("writing a delivery", cause);
         let statement = format!(
             "INSERT INTO {} AS inbox ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, \
@@ -105,7 +106,7 @@ impl Sqlite {
     }
 
     /// Over the payloads themselves, not over the stored hashes: what somebody changed in the table shows.
-    pub(crate) async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
+    pub(super) async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
         let statement = format!(
             "SELECT key, source_version, payload FROM {} WHERE NOT deleted ORDER BY key COLLATE BINARY",
             self.table.quoted

@@ -9,24 +9,24 @@
 
 use std::fmt;
 
-use shuqiao_adapter_sdk::{
+use crate::{
     Violation,
     text::{BadByte, LegacyEncoding, decode},
 };
 
 /// No row is longer, so that a quote that never closes cannot take the rest of a file with it.
-pub(crate) const ROW_BYTES_MAX: usize = 1 << 20;
+pub(super) const ROW_BYTES_MAX: usize = 1 << 20;
 
 /// How the file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dialect {
-    pub(crate) encoding: LegacyEncoding,
-    pub(crate) delimiter: u8,
+pub(super) struct Dialect {
+    pub(super) encoding: LegacyEncoding,
+    pub(super) delimiter: u8,
 }
 
 /// Where the first row of some bytes ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(super) enum End {
     /// Before this offset; the line end belongs to the row.
     At(usize),
     /// The bytes end within the row.
@@ -37,7 +37,7 @@ pub(crate) enum End {
 
 /// Why a row cannot be split into its fields. Quotes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(super) enum Fault {
     BadByte(LegacyEncoding, BadByte),
     QuoteNotClosed,
     QuoteMisplaced,
@@ -47,7 +47,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// The reason of the dead letter.
-    pub(crate) fn violation(self) -> Violation {
+    pub(super) fn violation(self) -> Violation {
         match self {
             Self::BadByte(encoding, BadByte::Undecodable { offset }) => {
                 let name = Name(encoding);
@@ -88,7 +88,7 @@ impl Fault {
 
 /// What people call an encoding.
 #[derive(Clone, Copy)]
-pub(crate) struct Name(pub(crate) LegacyEncoding);
+pub(super) struct Name(pub(super) LegacyEncoding);
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +101,7 @@ impl fmt::Display for Name {
 
 impl Dialect {
     /// Where the first row of `bytes` ends. `last`: nothing follows these bytes.
-    pub(crate) fn end(self, bytes: &[u8], last: bool) -> End {
+    pub(super) fn end(self, bytes: &[u8], last: bool) -> End {
         let (mut at, mut begins, mut quoted) = (0, true, false);
         while let Some(&byte) = bytes.get(at) {
             if quoted {
@@ -140,13 +140,13 @@ impl Dialect {
     }
 
     /// Decodes a row, then splits it. `width`: how many fields it must have.
-    pub(crate) fn fields(self, row: &[u8], width: usize) -> Result<Vec<String>, Fault> {
+    pub(super) fn fields(self, row: &[u8], width: usize) -> Result<Vec<String>, Fault> {
         let text = decode(self.encoding, row).map_err(|bad| Fault::BadByte(self.encoding, bad))?;
         self.split(&text, Some(width))
     }
 
     /// The fields of a decoded row. `width`: how many there must be.
-    pub(crate) fn split(self, row: &str, width: Option<usize>) -> Result<Vec<String>, Fault> {
+    pub(super) fn split(self, row: &str, width: Option<usize>) -> Result<Vec<String>, Fault> {
         let delimiter = char::from(self.delimiter);
         let mut rest = row.strip_suffix('\n').unwrap_or(row);
         rest = rest.strip_suffix('\r').unwrap_or(rest);
@@ -174,7 +174,7 @@ impl Dialect {
     }
 
     /// Whether a row of several lines is one: a stray quote that some later quote closes makes fields of the wrong shape.
-    pub(crate) fn holds_together(self, row: &[u8], width: usize) -> bool {
+    pub(super) fn holds_together(self, row: &[u8], width: usize) -> bool {
         match self.fields(row, width) {
             Ok(_) => true,
             // The quotes are ASCII, so they can be judged beside a byte that is no character.

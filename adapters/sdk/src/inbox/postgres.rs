@@ -3,31 +3,32 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use shuqiao_adapter_sdk::{AdapterError, Record, config::Secret};
 use shuqiao_proto::digest::{RecordsDigest, payload_digest};
 use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{
-    config::{Config, Database},
+use super::{
+    TableState,
+    config::{Database, InboxConfig},
     error::classify,
-    sink::{TableState, signed},
+    signed,
     table::{COLUMNS, Table, is_delete},
 };
+use crate::{AdapterError, Record, config::Secret};
 
 /// How long to wait for a connection before the runner's back-off takes over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(crate) struct Postgres {
+pub(super) struct Postgres {
     pool: PgPool,
     table: Table,
 }
 
 impl Postgres {
-    pub(crate) async fn connect(url: &Secret, config: &Config) -> Result<Self, AdapterError> {
+    pub(super) async fn connect(url: &Secret, config: &InboxConfig) -> Result<Self, AdapterError> {
         let options: PgConnectOptions =
             url.reveal().parse().map_err(|_| AdapterError::configuration("url: not a PostgreSQL URL"))?;
         let options = options.application_name("shuqiao-adapter");
@@ -49,11 +50,11 @@ impl Postgres {
         Ok(Self { pool, table: Table::new(config, Database::Postgres) })
     }
 
-    pub(crate) fn ddl(&self) -> String {
+    pub(super) fn ddl(&self) -> String {
         self.table.ddl(Database::Postgres)
     }
 
-    pub(crate) async fn exists(&self) -> Result<bool, AdapterError> {
+    pub(super) async fn exists(&self) -> Result<bool, AdapterError> {
         sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
             .bind(&self.table.quoted)
             .fetch_one(&self.pool)
@@ -61,7 +62,7 @@ impl Postgres {
             .map_err(|cause| classify("looking for the table", cause))
     }
 
-    pub(crate) async fn create(&self) -> Result<(), AdapterError> {
+    pub(super) async fn create(&self) -> Result<(), AdapterError> {
         sqlx::query(AssertSqlSafe(self.ddl()))
             .execute(&self.pool)
             .await
@@ -70,7 +71,7 @@ impl Postgres {
         Ok(())
     }
 
-    pub(crate) async fn state(&self) -> Result<TableState, AdapterError> {
+    pub(super) async fn state(&self) -> Result<TableState, AdapterError> {
         if !self.exists().await? {
             return Ok(TableState::Missing);
         }
@@ -89,7 +90,7 @@ impl Postgres {
     }
 
     /// One statement is one transaction.
-    pub(crate) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
+    pub(super) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
         let statement = format!(
             "INSERT INTO {} AS inbox ({}) SELECT key, deleted, version, payload, sha256, dataset, record_type, source, sequence, \
              to_timestamp(accept_ms / 1000.0), partition, place FROM unnest($1::text[], $2::bool[], $3::bigint[], $4::text[], \
@@ -123,7 +124,7 @@ impl Postgres {
     }
 
     /// Over the payloads themselves, not over the stored hashes: what somebody changed in the table shows.
-    pub(crate) async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
+    pub(super) async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError> {
         let statement = format!(
             "SELECT key, source_version, payload FROM {} WHERE NOT deleted ORDER BY key COLLATE \"C\"",
             self.table.quoted

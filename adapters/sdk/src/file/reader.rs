@@ -6,16 +6,16 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use shuqiao_adapter_sdk::{
-    AdapterError, Bytes,
-    text::{LegacyEncoding, decode},
-};
 
-use super::frame::{Dialect, End, Fault, Name, ROW_BYTES_MAX};
+use super::{
+    FileConfig,
+    frame::{Dialect, End, Fault, Name, ROW_BYTES_MAX},
+};
 use crate::{
-    config::{Columns, FileConfig},
-    mapping::{Field, Fields},
+    AdapterError,
+    text::{LegacyEncoding, decode},
 };
 
 const READ_BYTES: usize = 256 * 1024;
@@ -23,50 +23,46 @@ const READ_BYTES: usize = 256 * 1024;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// A row's bytes, and its fields in the order of the header.
-pub(crate) struct RawRow {
-    pub(crate) bytes: Bytes,
+pub(super) struct RawRow {
+    pub(super) bytes: Bytes,
     /// The number of its first line; the header's is 1.
-    pub(crate) line: u64,
-    pub(crate) fields: Result<Vec<String>, Fault>,
+    pub(super) line: u64,
+    pub(super) fields: Result<Vec<String>, Fault>,
 }
 
-/// Which field of the record stands in which column.
+/// Where the columns stand that a mapping asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) dialect: Dialect,
-    pub(crate) width: usize,
-    columns: Vec<(Field, usize)>,
+pub(super) struct Layout {
+    pub(super) dialect: Dialect,
+    pub(super) width: usize,
+    columns: Vec<usize>,
 }
 
 impl Layout {
-    /// The row's texts by field.
-    pub(crate) fn pick<'a>(&self, fields: &'a [String]) -> Fields<'a> {
-        let mut picked = Fields::default();
-        for (field, column) in &self.columns {
-            picked.set(*field, fields.get(*column).map(String::as_str).unwrap_or_default());
-        }
-        picked
+    /// The row's texts in the order in which the mapping asks for them.
+    pub(super) fn pick<'a>(&self, fields: &'a [String]) -> Vec<Option<&'a str>> {
+        self.columns.iter().map(|column| fields.get(*column).map(String::as_str)).collect()
     }
 }
 
 /// Reads forward from where it stands.
-pub(crate) struct Reader {
+pub(super) struct Reader {
     file: File,
     buffer: Vec<u8>,
     /// Where in the buffer the next row begins.
     start: usize,
     at_end: bool,
-    pub(crate) layout: Layout,
+    pub(super) layout: Layout,
     /// Where in the file the next row begins.
-    pub(crate) offset: u64,
+    pub(super) offset: u64,
     /// The number of the line there.
-    pub(crate) line: u64,
+    pub(super) line: u64,
     digest: Sha256,
 }
 
 impl Reader {
     /// Reads the header: encoding, and which column is where.
-    pub(crate) fn open(file: File, config: &FileConfig, columns: &Columns) -> Result<Self, AdapterError> {
+    pub(super) fn open(file: File, config: &FileConfig, columns: &[&str]) -> Result<Self, AdapterError> {
         let dialect = Dialect { encoding: config.encoding.unwrap_or_default(), delimiter: config.delimiter_byte() };
         let layout = Layout { dialect, width: 0, columns: Vec::new() };
         let buffer = Vec::with_capacity(2 * READ_BYTES);
@@ -81,7 +77,7 @@ impl Reader {
     }
 
     /// Goes to where an earlier reader of the same content stood.
-    pub(crate) fn resume(&mut self, offset: u64, line: u64) -> Result<(), AdapterError> {
+    pub(super) fn resume(&mut self, offset: u64, line: u64) -> Result<(), AdapterError> {
         self.file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
         self.buffer.clear();
         (self.start, self.at_end, self.offset, self.line) = (0, false, offset, line);
@@ -89,17 +85,17 @@ impl Reader {
     }
 
     /// SHA-256 over everything, once a reader that was not resumed has come to the end.
-    pub(crate) fn digest(&self) -> [u8; 32] {
+    pub(super) fn digest(&self) -> [u8; 32] {
         self.digest.clone().finalize().into()
     }
 
     /// The open file: its size and time tell whether it is still what was read.
-    pub(crate) fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &File {
         &self.file
     }
 
     /// The next row; `None` at the end of the file.
-    pub(crate) fn next(&mut self) -> Result<Option<RawRow>, AdapterError> {
+    pub(super) fn next(&mut self) -> Result<Option<RawRow>, AdapterError> {
         loop {
             let Some((end, fault)) = self.frame().map_err(unreadable)? else { return Ok(None) };
             let row = self.buffer.get(self.start..self.start + end).unwrap_or_default();
@@ -259,7 +255,7 @@ fn encoding(bytes: &[u8], declared: Option<LegacyEncoding>) -> Result<(LegacyEnc
     }
 }
 
-fn header(header: &[String], dialect: Dialect, columns: &Columns) -> Result<Layout, AdapterError> {
+fn header(header: &[String], dialect: Dialect, columns: &[&str]) -> Result<Layout, AdapterError> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut repeated = Vec::new();
     for (place, name) in header.iter().enumerate() {
@@ -267,9 +263,8 @@ fn header(header: &[String], dialect: Dialect, columns: &Columns) -> Result<Layo
             repeated.push(name.trim());
         }
     }
-    let named = columns.named();
-    let missing: Vec<&str> = named.iter().map(|(_, name)| *name).filter(|name| !places.contains_key(name)).collect();
-    let twice: Vec<&str> = named.iter().map(|(_, name)| *name).filter(|name| repeated.contains(name)).collect();
+    let missing: Vec<&str> = columns.iter().copied().filter(|name| !places.contains_key(name)).collect();
+    let twice: Vec<&str> = columns.iter().copied().filter(|name| repeated.contains(name)).collect();
     if !missing.is_empty() {
         return Err(AdapterError::configuration(format!(
             "the file has no column {}; it has {} 文件缺少列：{}（不存在的列请在 columns 中置空）",
@@ -285,10 +280,10 @@ fn header(header: &[String], dialect: Dialect, columns: &Columns) -> Result<Layo
             twice.join("、")
         )));
     }
-    let columns = named.into_iter().filter_map(|(field, name)| Some((field, *places.get(name)?))).collect();
+    let columns = columns.iter().filter_map(|name| places.get(name).copied()).collect();
     Ok(Layout { dialect, width: header.len(), columns })
 }
 
-pub(crate) fn unreadable(cause: io::Error) -> AdapterError {
+pub(super) fn unreadable(cause: io::Error) -> AdapterError {
     AdapterError::transient("reading the file").because(cause)
 }

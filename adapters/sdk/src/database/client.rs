@@ -6,21 +6,21 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use shuqiao_adapter_sdk::{AdapterError, ErrorClass, text::LegacyEncoding};
 use sqlx::{
     AssertSqlSafe, MySqlPool, Row as _,
     mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow},
 };
 
-use crate::config::DatabaseConfig;
+use super::DatabaseConfig;
+use crate::{AdapterError, ErrorClass, text::LegacyEncoding};
 
 /// How long to wait for a connection before the runner's back-off takes over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A change from further in the future than any clock or time zone explains does not move the place from which changes are read.
 const FUTURE_HOURS: u32 = 26;
 
-/// A connected registry.
-pub(crate) struct Client {
+/// A connected database.
+pub(super) struct Client {
     pool: MySqlPool,
     statements: Statements,
     columns: Vec<String>,
@@ -30,17 +30,17 @@ pub(crate) struct Client {
 
 /// One row, undecoded.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: String,
+pub(super) struct Found {
+    pub(super) key: String,
     /// As the database writes it; `None` where it is null.
-    pub(crate) updated: Option<String>,
+    pub(super) updated: Option<String>,
     /// In the order of the columns asked for.
-    pub(crate) values: Vec<Option<Vec<u8>>>,
+    pub(super) values: Vec<Option<Vec<u8>>>,
 }
 
 /// How much lies behind a moment: tells cheaply whether it is worth reading again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(super) struct Extent {
     rows: i64,
     newest: Option<String>,
     /// Over key and moment of each: one row gone and another come is a difference.
@@ -49,12 +49,12 @@ pub(crate) struct Extent {
 
 /// What a column is.
 #[derive(Clone, Debug)]
-pub(crate) struct ColumnType {
-    pub(crate) data_type: String,
+pub(super) struct ColumnType {
+    pub(super) data_type: String,
     unsigned: bool,
     /// Of text: character set and collation.
     text: Option<(String, String)>,
-    pub(crate) nullable: bool,
+    pub(super) nullable: bool,
 }
 
 struct Statements {
@@ -73,7 +73,7 @@ fn quote(identifier: &str) -> String {
 
 impl Client {
     /// Connects, and looks at the columns. `columns`: those to read.
-    pub(crate) async fn connect(config: &DatabaseConfig, columns: Vec<String>) -> Result<Self, AdapterError> {
+    pub(super) async fn connect(config: &DatabaseConfig, columns: Vec<String>) -> Result<Self, AdapterError> {
         let pool = connect(config).await?;
         let types = column_types(&pool, &config.table).await?;
         let mistakes = mistakes(config, &columns, &types);
@@ -86,16 +86,16 @@ impl Client {
     }
 
     /// The names of the columns, in the order of [`Found::values`].
-    pub(crate) fn columns(&self) -> &[String] {
+    pub(super) fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    pub(crate) fn page(&self) -> usize {
+    pub(super) fn page(&self) -> usize {
         self.page as usize
     }
 
     /// The next rows in the order of the key.
-    pub(crate) async fn snapshot(&self, after: Option<&str>) -> Result<Vec<Found>, AdapterError> {
+    pub(super) async fn snapshot(&self, after: Option<&str>) -> Result<Vec<Found>, AdapterError> {
         let rows = match after {
             None => sqlx::query(AssertSqlSafe(self.statements.snapshot.as_str())),
             Some(after) => sqlx::query(AssertSqlSafe(self.statements.snapshot_behind.as_str())).bind(after.to_owned()),
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// The next rows in the order of their change, from an overlap before `from`; behind the change and key `after`.
-    pub(crate) async fn changes(
+    pub(super) async fn changes(
         &self,
         from: &str,
         after: Option<&(String, String)>,
@@ -123,14 +123,14 @@ impl Client {
     }
 
     /// The newest change that is not from the future, and the moment behind which a change is.
-    pub(crate) async fn newest(&self) -> Result<(Option<String>, String), AdapterError> {
+    pub(super) async fn newest(&self) -> Result<(Option<String>, String), AdapterError> {
         let row = sqlx::query(AssertSqlSafe(self.statements.newest.as_str())).fetch_one(&self.pool).await;
         row.and_then(|row| Ok((text(&row, 0)?, text(&row, 1)?.unwrap_or_default())))
             .map_err(|cause| classify("asking for the newest change", cause))
     }
 
     /// How much lies from an overlap before `from`.
-    pub(crate) async fn extent(&self, from: &str) -> Result<Extent, AdapterError> {
+    pub(super) async fn extent(&self, from: &str) -> Result<Extent, AdapterError> {
         let row = sqlx::query(AssertSqlSafe(self.statements.extent.as_str()))
             .bind(from.to_owned())
             .bind(self.overlap_us)
@@ -142,7 +142,7 @@ impl Client {
 }
 
 /// A pool whose sessions cannot write.
-pub(crate) async fn connect(config: &DatabaseConfig) -> Result<MySqlPool, AdapterError> {
+pub(super) async fn connect(config: &DatabaseConfig) -> Result<MySqlPool, AdapterError> {
     let url = config.resolve().await?;
     let options: MySqlConnectOptions =
         url.reveal().parse().map_err(|_| AdapterError::configuration("database.url: not a MySQL URL"))?;
@@ -161,7 +161,7 @@ pub(crate) async fn connect(config: &DatabaseConfig) -> Result<MySqlPool, Adapte
 }
 
 /// What the table's columns are; empty where there is no such table (or none that the user may see).
-pub(crate) async fn column_types(pool: &MySqlPool, table: &str) -> Result<HashMap<String, ColumnType>, AdapterError> {
+pub(super) async fn column_types(pool: &MySqlPool, table: &str) -> Result<HashMap<String, ColumnType>, AdapterError> {
     let read = |row: &MySqlRow| -> Result<(String, ColumnType), sqlx::Error> {
         let field = |index| Ok::<_, sqlx::Error>(text(row, index)?.unwrap_or_default());
         let (charset, collation) = (text(row, 3)?, text(row, 4)?);
@@ -186,7 +186,7 @@ pub(crate) async fn column_types(pool: &MySqlPool, table: &str) -> Result<HashMa
 }
 
 /// Everything that is wrong with the table.
-pub(crate) fn mistakes(
+pub(super) fn mistakes(
     config: &DatabaseConfig,
     columns: &[String],
     types: &HashMap<String, ColumnType>,
@@ -216,7 +216,7 @@ pub(crate) fn mistakes(
 }
 
 impl ColumnType {
-    pub(crate) fn is_integer(&self) -> bool {
+    pub(super) fn is_integer(&self) -> bool {
         matches!(self.data_type.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
     }
 
@@ -277,13 +277,18 @@ fn text(row: &MySqlRow, index: usize) -> Result<Option<String>, sqlx::Error> {
 }
 
 /// Bytes of one value by the encoding in which they arrive.
-pub(crate) fn arrives_in(config: &DatabaseConfig) -> LegacyEncoding {
+pub(super) fn arrives_in(config: &DatabaseConfig) -> LegacyEncoding {
     config.encoding.unwrap_or(LegacyEncoding::Utf8)
 }
 
-/// An error of the registry's database, with what can be done about it.
-pub(crate) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
-    AdapterError::new(class(&cause), format!("the registry's database: {doing}")).because(cause)
+/// An error of the legacy database, with what can be done about it.
+pub(super) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
+    let words = match cause {
+        // The pool tries again and again, and forgets why.
+        sqlx::Error::PoolTimedOut => ": nobody answers; is it up, and reachable from here?",
+        _ => "",
+    };
+    AdapterError::new(class(&cause), format!("the legacy database: {doing}{words}")).because(cause)
 }
 
 fn class(error: &sqlx::Error) -> ErrorClass {

@@ -1,17 +1,18 @@
-//! `[taxation]`: where the inbox is.
+//! Where the inbox is: the whole of an adapter's own table.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use shuqiao_adapter_sdk::{
+
+use crate::{
     AdapterError,
     config::{Secret, secret_of},
 };
 
-/// `[taxation]`
+/// `[{adapter}]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct InboxConfig {
     /// `postgres://user:password@host/database` or `sqlite:///path/of/file.db`. Or `url_file`.
     pub url: Option<Secret>,
     /// A file that holds the URL and nothing else: keeps the password out of the configuration.
@@ -42,13 +43,14 @@ pub enum Database {
 /// PostgreSQL cuts longer identifiers; SQLite would take them, but a table that moves should not.
 const IDENTIFIER_BYTES_MAX: usize = 63;
 
-impl Config {
+impl InboxConfig {
     /// With a URL and the defaults.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: Some(Secret::new(url)), url_file: None, schema: None, table: default_table(), create_table: false }
     }
 
-    pub(crate) fn mistakes(&self) -> Vec<String> {
+    /// What the type cannot express, for [`crate::Adapter::mistakes`].
+    pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         match (&self.url, &self.url_file) {
             (Some(url), None) => {

@@ -1,10 +1,15 @@
 //! Which database errors pass by themselves.
 
-use shuqiao_adapter_sdk::{AdapterError, ErrorClass};
+use crate::{AdapterError, ErrorClass};
 
 /// An error of the inbox's database, with what can be done about it. sqlx's own words name no value.
-pub(crate) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
-    AdapterError::new(class(&cause), format!("the inbox database: {doing}")).because(cause)
+pub(super) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
+    let words = match cause {
+        // The pool tries again and again, and forgets why.
+        sqlx::Error::PoolTimedOut => ": nobody answers; is it up, and reachable from here?",
+        _ => "",
+    };
+    AdapterError::new(class(&cause), format!("the inbox database: {doing}{words}")).because(cause)
 }
 
 fn class(error: &sqlx::Error) -> ErrorClass {

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use shuqiao_adapter_sdk::{Operation, Record};
-
-use crate::config::{Config, Database};
+use super::config::{Database, InboxConfig};
+use crate::{Operation, Record};
 
 /// In the order in which the statements bind them.
-pub(crate) const COLUMNS: [&str; 12] = [
+pub(super) const COLUMNS: [&str; 12] = [
     "key",
     "deleted",
     "source_version",
@@ -27,14 +26,14 @@ pub(crate) const COLUMNS: [&str; 12] = [
 
 /// A table by its quoted name.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
-    pub(crate) quoted: String,
-    pub(crate) schema: Option<String>,
-    pub(crate) name: String,
+pub(super) struct Table {
+    pub(super) quoted: String,
+    pub(super) schema: Option<String>,
+    pub(super) name: String,
 }
 
 impl Table {
-    pub(crate) fn new(config: &Config, database: Database) -> Self {
+    pub(super) fn new(config: &InboxConfig, database: Database) -> Self {
         // SQLite has no schemas; it would take one for the name of an attached database.
         let schema = config.schema.clone().filter(|_| database == Database::Postgres);
         let name = config.table.clone();
@@ -46,7 +45,7 @@ impl Table {
     }
 
     /// The statement that makes the table: run where `create_table` is set, shown where it is not.
-    pub(crate) fn ddl(&self, database: Database) -> String {
+    pub(super) fn ddl(&self, database: Database) -> String {
         let (text, bytes, time, now, flag, collate) = match database {
             Database::Postgres => ("text", "bytea", "timestamptz", "now()", "boolean", " COLLATE \"C\""),
             Database::Sqlite => ("TEXT", "BLOB", "TEXT", "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", "INTEGER", ""),
@@ -62,7 +61,7 @@ impl Table {
     }
 
     /// What an existing row becomes: only what is newer, by source version and then by place in the log, changes it. So a repeat changes nothing.
-    pub(crate) fn on_conflict(&self, now: &str) -> String {
+    pub(super) fn on_conflict(&self, now: &str) -> String {
         let assignments: Vec<String> =
             COLUMNS.iter().skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
         format!(
@@ -79,7 +78,7 @@ fn quote(identifier: &str) -> String {
 }
 
 /// The newest record of each key: one statement may touch a row only once, and the older ones would change nothing.
-pub(crate) fn newest<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
+pub(super) fn newest<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
     let mut newest: BTreeMap<&str, &Record> = BTreeMap::new();
     for record in records {
         let age = |record: &Record| (record.source_version, record.position.1);
@@ -91,7 +90,7 @@ pub(crate) fn newest<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a R
     newest.into_values().collect()
 }
 
-pub(crate) fn is_delete(record: &Record) -> bool {
+pub(super) fn is_delete(record: &Record) -> bool {
     record.operation == Operation::Delete
 }
 
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn identifiers_cannot_leave_their_quotes() {
-        let mut config = Config::new("postgres://localhost/x");
+        let mut config = InboxConfig::new("postgres://localhost/x");
         config.schema = Some("tax".into());
         config.table = "in\"box; DROP TABLE t".into();
         assert_eq!(Table::new(&config, Database::Postgres).quoted, "\"tax\".\"in\"\"box; DROP TABLE t\"");

@@ -1,14 +1,20 @@
-//! The sink: judges each record, and hands the delivery to the database in one transaction.
+//! An inbox: one table in the department's own PostgreSQL or SQLite, one row a key, the newest state with where it comes from. A department that takes
+//! records into such a table writes its descriptor and nothing else.
+//!
+//! Promises: each record takes effect once, an older source version never overwrites a newer one, a delete is a row that says so, a delivery is one
+//! transaction, and payload bytes are kept exactly. Refuses: creating its table unless it is told to, and touching anything else of the database.
+
+mod config;
+mod error;
+mod postgres;
+mod sqlite;
+mod table;
 
 use async_trait::async_trait;
-use shuqiao_adapter_sdk::{AdapterError, CheckReport, Outcome, Record, Sink, Violation};
 
-use crate::{
-    config::{Config, Database},
-    postgres::Postgres,
-    sqlite::Sqlite,
-    table::newest,
-};
+pub use self::config::{Database, InboxConfig};
+use self::{postgres::Postgres, sqlite::Sqlite, table::newest};
+use crate::{AdapterError, CheckReport, Outcome, Record, Sink, Violation};
 
 /// An open inbox table.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`AdapterError`]: transient while the database is not reachable, configuration where the table is missing.
-    pub async fn open(config: &Config) -> Result<Self, AdapterError> {
+    pub async fn open(config: &InboxConfig) -> Result<Self, AdapterError> {
         let home = connect(config).await?;
         let (exists, ddl) = match &home {
             Home::Postgres(home) => (home.exists().await?, home.ddl()),
@@ -45,7 +51,7 @@ impl Inbox {
     }
 }
 
-async fn connect(config: &Config) -> Result<Home, AdapterError> {
+async fn connect(config: &InboxConfig) -> Result<Home, AdapterError> {
     let (database, url) = config.resolve().await?;
     Ok(match database {
         Database::Postgres => Home::Postgres(Postgres::connect(&url, config).await?),
@@ -54,7 +60,7 @@ async fn connect(config: &Config) -> Result<Home, AdapterError> {
 }
 
 /// Looks at the database and its table; changes nothing.
-pub(crate) async fn check(config: &Config, report: &mut CheckReport) {
+pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
     let home = match connect(config).await {
         Ok(home) => home,
         Err(error) => {
@@ -83,7 +89,7 @@ pub(crate) async fn check(config: &Config, report: &mut CheckReport) {
 }
 
 /// How the table stands.
-pub(crate) enum TableState {
+enum TableState {
     Ready,
     Missing,
     /// There, but a run would fail: a column missing, no permission.
@@ -134,15 +140,14 @@ fn judge(record: &Record) -> Outcome {
 }
 
 /// Judged by [`judge`] to fit.
-pub(crate) fn signed(number: u64) -> i64 {
+fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use shuqiao_adapter_sdk::{Bytes, Operation};
-
     use super::*;
+    use crate::{Bytes, Operation};
 
     #[test]
     fn one_record_that_no_column_can_hold_does_not_fail_the_others() {
