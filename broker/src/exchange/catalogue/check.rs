@@ -12,12 +12,13 @@ use super::{
     access::{nearest, project},
     command::{Command, NewGrant},
     resource::{FieldGrant, RowCondition, SharingClass, Treatment},
-    snapshot::Snapshot,
+    snapshot::{Snapshot, Standing},
 };
 use crate::exchange::{
     Error,
     error::FieldViolation,
     model::{PARTITIONS_MAX, RecordTypeName},
+    policy,
 };
 
 use super::record_types::RecordTypes;
@@ -190,13 +191,16 @@ pub(super) fn form(command: &Command, record_types: &RecordTypes) -> Result<(), 
     found.finish()
 }
 
-/// Holds a grant or a filter against the record type of its dataset. A dataset that is not there is the state machine's to refuse.
+/// Holds a grant or a filter against the record type of its dataset. A dataset that is not there, or not for the caller to see, is the state machine's to
+/// refuse: its record type tells that it exists.
 ///
 /// # Errors
 /// [`Error::InvalidField`] with every violation.
-pub(super) fn fit(command: &Command, snapshot: &Snapshot) -> Result<(), Error> {
-    let of =
-        |dataset: Option<&str>| dataset.and_then(|id| snapshot.dataset(id)).map(|dataset| dataset.compiled.clone());
+pub(super) fn fit(command: &Command, snapshot: &Snapshot, standing: &Standing) -> Result<(), Error> {
+    let of = |dataset: Option<&str>| {
+        let dataset = dataset.and_then(|id| snapshot.dataset(id));
+        dataset.filter(|one| policy::sees_dataset(snapshot, standing, one)).map(|one| one.compiled.clone())
+    };
     let of_grant = |id: &str| of(snapshot.grant(id).map(|grant| grant.dataset.as_str()));
     let of_subscription = |id: &str| of(snapshot.subscription(id).map(|one| one.dataset.as_str()));
     let mut found = Violations::default();

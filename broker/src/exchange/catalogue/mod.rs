@@ -190,12 +190,12 @@ impl Catalogue {
         self.put_defaults(&snapshot, &mut command);
         let configured = snapshot.is_configured_administrator(caller);
         // Who is not enrolled learns nothing about what a right command would look like.
-        snapshot.standing(caller)?;
+        let standing = snapshot.standing(caller)?;
         check::form(&command, &self.context.record_types)?;
         let mut entry = Entry::new(Actor::new(caller, configured), self.clock.now_ms(), command);
         let rehearsed = self.rehearse(&snapshot, &entry)?;
         if matches!(rehearsed, Ok(_) | Err(Error::InvalidField(_))) {
-            check::fit(&entry.command, &snapshot)?;
+            check::fit(&entry.command, &snapshot, &standing)?;
         }
         let rehearsed = rehearsed?;
         if !rehearsed.changed {
