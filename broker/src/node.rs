@@ -220,10 +220,7 @@ async fn services(
         rooms.catalogue.clone(),
         rooms.audit.clone(),
         rooms.view.clone(),
-        delivery::Options {
-            metrics: delivery::Metrics::register(registry),
-            ..delivery::Options::new(config.log.topic_prefix.clone())
-        },
+        delivery::Options { metrics: delivery::Metrics::register(registry), ..config.delivery_options() },
         rooms.clock.clone(),
         tasks,
     )
@@ -243,11 +240,10 @@ async fn services(
         .register_encoded_file_descriptor_set(shuqiao_proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let catalogue = rpc::catalogue::CatalogueRpc {
-        administration: Administration::new(rooms.catalogue.clone(), rooms.audit.clone()),
-        delivery: delivery.clone(),
-    };
-    let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, tasks: tasks.clone() };
+    let administration = Administration::new(rooms.catalogue.clone(), rooms.audit.clone());
+    let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone());
+    let unread_timeout = config.limits.unread_timeout;
+    let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, unread_timeout, tasks: tasks.clone() };
     let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
     let query = rpc::query::QueryRpc {
         query: Arc::new(Query::new(

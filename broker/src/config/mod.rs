@@ -19,8 +19,8 @@ use report::Report;
 pub use report::{Error, Mistake};
 use section::{Reader, Section};
 pub use sections::{
-    Config, CrlExpiry, Datasets, EmbeddedLog, KafkaLog, KafkaProtocol, KafkaSecurity, Limits, Log, LogFormat, LogHome,
-    Node, SaslMechanism, Tls, View,
+    Config, CrlExpiry, Datasets, Delivery, EmbeddedLog, KafkaLog, KafkaProtocol, KafkaSecurity, Limits, Log, LogFormat,
+    LogHome, Node, SaslMechanism, Tls, View,
 };
 use toml::de::DeTable;
 pub use value::{Secret, Size};
@@ -98,6 +98,19 @@ impl Config {
             in_flight_bytes_max: section.in_flight_bytes_max.bytes(),
             fetch_bytes_max: section.fetch_bytes_max.bytes(),
             ..crate::log::kafka::Options::at(section.brokers.clone())
+        }
+    }
+
+    /// How delivery is set up.
+    pub fn delivery_options(&self) -> crate::exchange::delivery::Options {
+        let section = &self.delivery;
+        crate::exchange::delivery::Options {
+            streams_max: section.streams_max,
+            unacknowledged_records_max: section.unacknowledged_records_max,
+            unacknowledged_bytes_max: section.unacknowledged_bytes_max.bytes(),
+            tail_bytes_max: section.tail_bytes_max.bytes(),
+            cursor_delay: section.cursor_delay,
+            ..crate::exchange::delivery::Options::new(self.log.topic_prefix.clone())
         }
     }
 

@@ -77,6 +77,8 @@ section! {
         section log: Log;
         /// What queries read.
         section view: View;
+        /// How records reach subscribers.
+        section delivery: Delivery;
         /// Bounds.
         section limits: Limits;
         /// Defaults of new datasets.
@@ -256,6 +258,28 @@ section! {
 }
 
 section! {
+    /// Delivery: the streams by which records reach subscribers.
+    pub struct Delivery {
+        /// Subscribe streams at once on this node; a further one is told to come back (QUOTA_EXHAUSTED). Changing it: each costs some 100 KiB while records
+        /// flow. Default because fifty departments with eighty subscriptions each are as many. Since 0.1.0.
+        value streams_max: usize = 4096, within 1, 100000;
+        /// Newest records of one dataset in memory, as projected and encoded too, shared by all its subscribers; only datasets with an open stream have any.
+        /// Changing it: more lets subscribers lag a little without each reading the log by itself, and costs as much memory for each dataset that is
+        /// subscribed to. Default because it holds some 8,000 records of common size. Since 0.1.0.
+        value tail_bytes_max: Size = "8MiB", within "64KiB", "4GiB";
+        /// Records that one subscriber may have taken and not acknowledged, whatever its credit; also the most positions that it may name as held when it
+        /// reconnects. Changing it: more suits subscribers that acknowledge rarely, and makes more records come again after a crash. Default because a sink
+        /// acknowledges every few hundred. Since 0.1.0.
+        value unacknowledged_records_max: usize = 10000, within 1, 1000000;
+        /// Bytes of those records. Changing it: as above. Default because it lets a subscriber of large records have some sixty of them. Since 0.1.0.
+        value unacknowledged_bytes_max: Size = "64MiB", within "1MiB", "4GiB";
+        /// How long an acknowledgement may wait for others before the cursor is written to the log. Changing it: longer writes less, and after a crash that many
+        /// acknowledgements are lost, so that their records come again. Default because a write each half second costs nothing. Since 0.1.0.
+        value cursor_delay: Duration = "500ms", within "10ms", "1m";
+    }
+}
+
+section! {
     /// Bounds that stop floods. None is unlimited.
     pub struct Limits, then check {
         /// Connections at once, handshakes included. Changing it: each costs memory and a file descriptor. Default because fifty departments with ten
@@ -301,6 +325,10 @@ section! {
         /// Queries answered at once; further ones are told to come back. Changing it: more for many cores. Default because each
         /// occupies a thread while it reads, and most are short. Since 0.1.0.
         value queries_at_once_max: usize = 64, within 1, 10000;
+        /// A client that leaves an answer of its stream unread for so long is let go (CLIENT_TOO_SLOW); a subscriber finds its records again where it left off.
+        /// Changing it: slow lines may need more; meanwhile the node keeps some answers for it. Default because a reader that is alive takes one within a
+        /// second. Since 0.1.0.
+        value unread_timeout: Duration = "30s", within "1s", "10m";
         /// How often an idle connection is asked whether it is alive. Changing it: shorter notices dead peers sooner. Default because firewalls forget idle
         /// connections after some minutes. Since 0.1.0.
         value keepalive: Duration = "1m", within "5s", "1h";

@@ -167,7 +167,7 @@ fn each_bad_value_is_named_with_its_path_and_what_would_be_right() {
         (
             "dataset",
             "partitions_default = 4",
-            "line 11: dataset: is unknown; known here: datasets, limits, log, node, tls, view",
+            "line 11: dataset: is unknown; known here: datasets, delivery, limits, log, node, tls, view",
         ),
     ] {
         assert_eq!(mistakes(&with(section, line)), [expected], "{line}");

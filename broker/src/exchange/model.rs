@@ -10,6 +10,10 @@ use bytes::Bytes;
 pub const KEY_BYTES_MAX: usize = 512;
 /// A payload is at most this many bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the records of one message, at most: what stands around them stays within the 4 MiB that a gRPC client takes unless told otherwise.
+pub const MESSAGE_BYTES_MAX: usize = (4 << 20) - (16 << 10);
+/// What a message needs for a record beside its texts: numbers, times, tags.
+const MESSAGE_OVERHEAD_BYTES: usize = 96;
 /// Partitions of one dataset, at most.
 pub const PARTITIONS_MAX: u32 = 256;
 
@@ -180,6 +184,14 @@ pub struct Record {
     pub sequence: u64,
     /// When the broker took it, milliseconds since 1970.
     pub accept_time_ms: i64,
+}
+
+impl Record {
+    /// Bytes that the record takes in a message, at most, with a payload of so many.
+    pub fn message_bytes(&self, dataset: &DatasetId, payload_bytes: usize) -> usize {
+        let texts = dataset.as_str().len() + self.record_type.as_str().len() + self.source.as_str().len();
+        self.key.len() + payload_bytes + texts + MESSAGE_OVERHEAD_BYTES
+    }
 }
 
 /// Neither key nor payload: both may be personal data.

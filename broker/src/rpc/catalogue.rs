@@ -5,28 +5,38 @@ use std::{str::FromStr, sync::Arc};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message;
 use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::{convert, peer, resources, status};
-use crate::exchange::{
-    Error,
-    administration::{Administration, Page},
-    catalogue::{
-        Command, Resource, Subscription,
-        command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
+use crate::{
+    exchange::{
+        Error,
+        administration::{Administration, Page},
+        catalogue::{
+            Command, Outcome, Resource, Subscription,
+            command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
+        },
+        delivery::Delivery,
+        identity::Identity,
+        model::MalformedId,
     },
-    delivery::Delivery,
-    identity::Identity,
-    model::MalformedId,
+    shutdown::Tasks,
 };
+
+/// Commands of which somebody takes care, at most; further ones wait for their turn. More than the catalogue decides at once, which tells the others to come
+/// back.
+const COMMANDS_AT_ONCE_MAX: usize = 256;
 
 /// The service.
 #[derive(Clone, Debug)]
 pub struct CatalogueRpc {
-    /// What it translates for.
-    pub administration: Administration,
+    administration: Administration,
     /// Knows the subscriptions' cursors.
-    pub delivery: Arc<Delivery>,
+    delivery: Arc<Delivery>,
+    /// What commands run on.
+    tasks: Tasks,
+    turns: Arc<Semaphore>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -36,6 +46,24 @@ type Answer<T> = Result<Response<T>, Status>;
 const PAGE_BYTES_MAX: usize = 2 << 20;
 
 impl CatalogueRpc {
+    /// Over the rooms of one node; commands run on `tasks`.
+    pub fn new(administration: Administration, delivery: Arc<Delivery>, tasks: Tasks) -> Self {
+        Self { administration, delivery, tasks, turns: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX)) }
+    }
+
+    /// Carries a command out to its end, whether or not the caller waits for it: a call that is cancelled is dropped, and a command that stands must be on the
+    /// trail.
+    async fn execute(&self, caller: Arc<Identity>, command: Command) -> Result<Outcome, Error> {
+        let turn = self.turns.clone().acquire_owned().await.map_err(Error::internal)?;
+        let administration = self.administration.clone();
+        let executing = self.tasks.spawn("command", async move {
+            let outcome = administration.execute(&caller, command).await;
+            drop(turn);
+            outcome
+        });
+        executing.await.unwrap_or_else(|error| Err(Error::internal(error)))
+    }
+
     /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`.
     async fn change<M, T>(
         &self,
@@ -45,7 +73,7 @@ impl CatalogueRpc {
     ) -> Answer<T> {
         let (caller, _) = peer::caller(&request)?;
         let command = read(request.into_inner()).map_err(status::of)?;
-        let outcome = self.administration.execute(&caller, command).await.map_err(status::of)?;
+        let outcome = self.execute(caller, command).await.map_err(status::of)?;
         // The state machine answers with the kind of resource that the command names.
         let shown = outcome.resource.and_then(show).unwrap_or_else(|| Err(Error::internal(WrongKind)));
         shown.map(Response::new).map_err(status::of)
@@ -71,7 +99,7 @@ impl CatalogueRpc {
     async fn delete<M>(&self, request: Request<M>, read: impl FnOnce(M) -> Result<Command, Error>) -> Answer<()> {
         let (caller, _) = peer::caller(&request)?;
         let command = read(request.into_inner()).map_err(status::of)?;
-        self.administration.execute(&caller, command).await.map_err(status::of)?;
+        self.execute(caller, command).await.map_err(status::of)?;
         Ok(Response::new(()))
     }
 }

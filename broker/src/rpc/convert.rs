@@ -1,5 +1,6 @@
 //! Nouns of the domain as messages, shared by the services.
 
+use bytes::Bytes;
 use shuqiao_proto::v1;
 
 use crate::exchange::{
@@ -30,24 +31,29 @@ pub fn positions(offsets: impl IntoIterator<Item = u64>) -> Vec<v1::Position> {
 }
 
 /// A position that a caller names.
-pub fn read_position(position: &v1::Position) -> Position {
+pub fn read_position(position: v1::Position) -> Position {
     Position { partition: position.partition, offset: position.offset }
 }
 
-/// A record with what its payload has become for the caller.
-pub fn record(dataset: &DatasetId, record: Record, position: Position) -> v1::Record {
-    let operation = match record.operation {
+/// A record, with what it has become for the caller: a record that left the granted rows is a delete, and a payload shows what is granted.
+pub fn record(
+    dataset: &DatasetId,
+    record: &Record,
+    (operation, payload): (Operation, Bytes),
+    position: Position,
+) -> v1::Record {
+    let operation = match operation {
         Operation::Upsert => v1::Operation::Upsert,
         Operation::Delete => v1::Operation::Delete,
     };
     v1::Record {
         dataset: dataset.as_str().to_owned(),
-        record_type: record.record_type.into(),
+        record_type: record.record_type.as_str().to_owned(),
         key: record.key.as_ref().to_owned(),
         operation: operation.into(),
         source_version: record.source_version,
-        payload: record.payload,
-        source: record.source.into(),
+        payload,
+        source: record.source.as_str().to_owned(),
         sequence: record.sequence,
         accept_time: Some(timestamp(record.accept_time_ms)),
         position: Some(self::position(position)),

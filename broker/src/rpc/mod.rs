@@ -1,5 +1,6 @@
 //! The tonic services: translate messages, call `exchange`, and build every `Status` in one place.
 
+mod answers;
 pub mod audit;
 pub mod catalogue;
 pub mod convert;

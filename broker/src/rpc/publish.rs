@@ -6,12 +6,19 @@ use std::{sync::Arc, time::Duration};
 
 use shuqiao_proto::v1::{self, publish_request, publish_response};
 use tokio::sync::mpsc;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::{convert, peer::Peer, status};
+use super::{
+    answers::{Answers, Unsent},
+    convert,
+    exchange::{OPEN_TIMEOUT, Unreadable, malformed},
+    peer::Peer,
+    status,
+};
 use crate::{
     exchange::{
         Error,
+        error::FieldViolation,
         identity::Identity,
         model::Operation,
         publishing::{Acknowledgement, Batch, Fate, NewRecord, Publisher, Session},
@@ -19,12 +26,9 @@ use crate::{
     shutdown::Tasks,
 };
 
-/// How long a client may take to send its first message.
-const OPEN_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may leave an acknowledgement unread.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-type Answers = mpsc::Sender<Result<v1::PublishResponse, Status>>;
+/// Bytes of violations and warnings in one acknowledgement, about. A batch of a thousand records that each break a hundred rules would make an answer that no
+/// client takes; beyond this, each further record is told its first violation.
+const VIOLATION_BYTES_MAX: usize = 2 << 20;
 
 /// What the reading half hands to the writing half, in order.
 enum Step {
@@ -38,7 +42,8 @@ pub(super) async fn serve(
     caller: Arc<Identity>,
     peer: Peer,
     mut requests: Streaming<v1::PublishRequest>,
-    answers: Answers,
+    answers: Answers<v1::PublishResponse>,
+    unread_timeout: Duration,
     tasks: Tasks,
 ) {
     let draining = tasks.token();
@@ -52,15 +57,15 @@ pub(super) async fn serve(
     let session = match opening {
         Ok(Some(session)) => session,
         Ok(None) => return,
-        Err(error) => return fail(&answers, error).await,
+        Err(error) => return answers.finish(status::of(error)),
     };
-    if !send(&answers, Ok(opened(&publisher, &caller, &session))).await {
+    if answers.send(opened(&publisher, &caller, &session), unread_timeout).await.is_err() {
         return;
     }
     // One batch is being awaited by the writing half, the others stand in the channel.
     let (steps, ordered) = mpsc::channel(publisher.options().batches_in_flight_max.saturating_sub(1).max(1));
     let batch_bytes_max = publisher.options().batch_bytes_max;
-    tokio::join!(read(session, peer, requests, steps, batch_bytes_max, tasks), write(ordered, answers));
+    tokio::join!(read(session, peer, requests, steps, batch_bytes_max, tasks), write(ordered, answers, unread_timeout));
 }
 
 /// Waits for the first message. `None` if the client went away without one.
@@ -69,13 +74,24 @@ async fn open(
     caller: &Arc<Identity>,
     requests: &mut Streaming<v1::PublishRequest>,
 ) -> Result<Option<Session>, Error> {
-    let first = tokio::time::timeout(OPEN_MESSAGE_TIMEOUT, requests.message()).await;
+    let first = tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await;
     match first.map_err(|_| Error::ClientTooSlow)? {
         Ok(Some(v1::PublishRequest { request: Some(publish_request::Request::Open(open)) })) => {
             publisher.open(caller, &open.dataset, &open.source).await.map(Some)
         }
         Ok(Some(_)) => Err(Error::invalid("request", "OPEN_FIRST", "the first message is `open`", "首条消息应为 open")),
-        Ok(None) | Err(_) => Ok(None),
+        Ok(None) => Ok(None),
+        Err(status) => unreadable(&status, publisher.options().batch_bytes_max).map_or(Ok(None), Err),
+    }
+}
+
+/// The error of a message that cannot be read; nothing where the client is gone.
+fn unreadable(status: &Status, batch_bytes_max: usize) -> Option<Error> {
+    match Unreadable::of(status) {
+        // A message may be larger than a batch.
+        Unreadable::TooLarge => Some(Error::BatchTooLarge { limit: batch_bytes_max as u64, unit: "bytes" }),
+        Unreadable::Malformed => Some(malformed()),
+        Unreadable::Gone => None,
     }
 }
 
@@ -116,17 +132,12 @@ async fn read(
                 Ok(Some(message)) => batch(message),
                 // The client has said all: what it sent is still acknowledged.
                 Ok(None) => return,
-                Err(broken) => match broken.code() {
-                    // Larger than any message may be, of which a batch takes up nearly all.
-                    Code::OutOfRange => {
-                        Err(session.refuse(Error::BatchTooLarge { limit: batch_bytes_max as u64, unit: "bytes" }).await)
-                    }
-                    Code::Internal => {
-                        let (en, zh) = ("the message cannot be read: compare the protocol's version", "无法解析消息，请核对协议版本");
-                        Err(Error::invalid("request", "UNREADABLE", en, zh))
-                    }
+                Err(status) => match unreadable(&status, batch_bytes_max) {
+                    // A refused batch is put on the trail, as those that could be read are.
+                    Some(error @ Error::BatchTooLarge { .. }) => Err(session.refuse(error).await),
+                    Some(error) => Err(error),
                     // The client is gone.
-                    _ => return,
+                    None => return,
                 },
             },
         };
@@ -144,7 +155,7 @@ async fn read(
     }
 }
 
-async fn write(mut ordered: mpsc::Receiver<Step>, answers: Answers) {
+async fn write(mut ordered: mpsc::Receiver<Step>, answers: Answers<v1::PublishResponse>, unread_timeout: Duration) {
     while let Some(step) = ordered.recv().await {
         let acknowledgement = match step {
             Step::Acknowledging(acknowledging) => {
@@ -155,26 +166,19 @@ async fn write(mut ordered: mpsc::Receiver<Step>, answers: Answers) {
         match acknowledgement {
             Ok(mut acknowledgement) => {
                 let failure = acknowledgement.failure.take();
-                if !send(&answers, Ok(response(acknowledgement))).await {
-                    return;
+                match answers.send(response(acknowledgement), unread_timeout).await {
+                    Ok(()) => {}
+                    // What it did not read is durable all the same: sent again, it is a repeat.
+                    Err(Unsent::Unread) => return answers.cut(status::of(Error::ClientTooSlow)),
+                    Err(Unsent::Gone) => return,
                 }
                 if let Some(failure) = failure {
-                    return fail(&answers, failure).await;
+                    return answers.finish(status::of(failure));
                 }
             }
-            Err(error) => return fail(&answers, error).await,
+            Err(error) => return answers.finish(status::of(error)),
         }
     }
-}
-
-/// Sends one answer; false if the client is gone or does not read.
-async fn send(answers: &Answers, answer: Result<v1::PublishResponse, Status>) -> bool {
-    answers.send_timeout(answer, SEND_TIMEOUT).await.is_ok()
-}
-
-async fn fail(answers: &Answers, error: Error) {
-    // A client that does not read its acknowledgements does not read its status either.
-    let _unread = send(answers, Err(status::of(error))).await;
 }
 
 fn batch(message: v1::PublishRequest) -> Result<Batch, Error> {
@@ -205,7 +209,9 @@ fn batch(message: v1::PublishRequest) -> Result<Batch, Error> {
 }
 
 fn response(acknowledgement: Acknowledgement) -> v1::PublishResponse {
-    let results = acknowledgement.results.into_iter().map(|(sequence, fate)| result(sequence, fate)).collect();
+    let mut told = Told::default();
+    let results =
+        acknowledgement.results.into_iter().map(|(sequence, fate)| result(sequence, fate, &mut told)).collect();
     v1::PublishResponse {
         response: Some(publish_response::Response::Acknowledgement(v1::PublishAcknowledgement {
             batch_id: acknowledgement.batch_id,
@@ -215,20 +221,76 @@ fn response(acknowledgement: Acknowledgement) -> v1::PublishResponse {
     }
 }
 
-fn result(sequence: u64, fate: Fate) -> v1::PublishResult {
+fn result(sequence: u64, fate: Fate, told: &mut Told) -> v1::PublishResult {
     let mut result = v1::PublishResult { sequence, ..Default::default() };
     match fate {
         Fate::Accepted { position, repeat, warnings } => {
             result.set_status(v1::PublishStatus::Accepted);
-            result.position = Some(v1::Position { partition: position.partition, offset: position.offset });
+            result.position = Some(convert::position(position));
             result.repeat = repeat;
-            result.warnings = warnings.into_iter().map(convert::violation).collect();
+            result.warnings = told.fill(warnings);
         }
         Fate::Rejected(violations) => {
             result.set_status(v1::PublishStatus::Rejected);
-            result.violations = violations.into_iter().map(convert::violation).collect();
+            result.violations = told.fill(violations);
         }
         Fate::Unknown => result.set_status(v1::PublishStatus::Unknown),
     }
     result
+}
+
+/// What one acknowledgement has told of violations so far, in bytes.
+#[derive(Default)]
+struct Told(usize);
+
+impl Told {
+    /// All of a record's violations; once the acknowledgement is full, the first one, and that there are more.
+    fn fill(&mut self, violations: Vec<FieldViolation>) -> Vec<v1::FieldViolation> {
+        let mut told = Vec::with_capacity(violations.len());
+        let all = violations.len();
+        for violation in violations {
+            if self.0 > VIOLATION_BYTES_MAX && !told.is_empty() {
+                let left = all - told.len();
+                let (en, zh) = (format!("{left} more, not told here"), format!("另有 {left} 项，此处不列"));
+                told.push(convert::violation(FieldViolation::new("", "TOO_MANY_VIOLATIONS", en, zh)));
+                break;
+            }
+            let FieldViolation { path, rule, message_en, message_zh } = &violation;
+            self.0 += path.len() + rule.len() + message_en.len() + message_zh.len();
+            told.push(convert::violation(violation));
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_of_nothing_but_violations_is_one_that_a_client_takes() {
+        let text = "a rule that is broken, with some words about it";
+        let violation = |number| FieldViolation::new(format!("/field/{number}"), "WRONG_TYPE", text, "违反的规则");
+        let rejected = |sequence| (sequence, Fate::Rejected((0..100).map(violation).collect()));
+        let acknowledgement = |records| Acknowledgement {
+            batch_id: 1,
+            results: (1..=records).map(rejected).collect(),
+            receipt: None,
+            failure: None,
+        };
+        let results = |records| match response(acknowledgement(records)).response {
+            Some(publish_response::Response::Acknowledgement(said)) => said.results,
+            other => panic!("{other:?}"),
+        };
+        assert!(results(10).iter().all(|one| one.violations.len() == 100), "a few are told everything");
+        let many = results(1_000);
+        assert!(many.iter().map(Message::encoded_len).sum::<usize>() < 3 << 20);
+        assert_eq!(many.len(), 1_000);
+        let last = many.last().expect("a result");
+        let rules: Vec<_> = last.violations.iter().map(|one| one.rule.as_str()).collect();
+        assert_eq!((last.status(), rules), (v1::PublishStatus::Rejected, vec!["WRONG_TYPE", "TOO_MANY_VIOLATIONS"]));
+        assert_eq!(last.violations[1].message_en, "99 more, not told here");
+    }
 }

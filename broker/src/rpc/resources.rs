@@ -131,18 +131,16 @@ pub(super) fn department(one: &Department) -> v1::Department {
 
 fn roles(fields: &mut Fields, message: &v1::Department) -> Vec<Role> {
     let mut roles = Vec::with_capacity(message.roles.len());
-    for role in message.roles() {
-        match role {
-            v1::Role::Administrator => roles.push(Role::Administrator),
-            v1::Role::Auditor => roles.push(Role::Auditor),
-            v1::Role::Unspecified => {
-                fields.add("roles", "UNKNOWN_VALUE", "administrator or auditor", "应为管理员或审计员")
+    for (number, role) in message.roles.iter().enumerate() {
+        match v1::Role::try_from(*role) {
+            Ok(v1::Role::Administrator) => roles.push(Role::Administrator),
+            Ok(v1::Role::Auditor) => roles.push(Role::Auditor),
+            // A number that this software does not know is refused, not ignored.
+            Ok(v1::Role::Unspecified) | Err(_) => {
+                let path = format!("roles[{number}]");
+                fields.add(&path, "UNKNOWN_VALUE", "administrator or auditor", "应为管理员或审计员");
             }
         }
-    }
-    // `roles()` passes over numbers that this software does not know; they are refused, not ignored.
-    if roles.len() < message.roles.len() && fields.0.is_empty() {
-        fields.add("roles", "UNKNOWN_VALUE", "administrator or auditor", "应为管理员或审计员");
     }
     roles
 }
@@ -354,7 +352,7 @@ pub(super) fn subscription(one: &Subscription, cursor: Vec<v1::Position>) -> v1:
         Start::Positions(positions) => Wire::Positions(v1::PositionList {
             positions: positions
                 .iter()
-                .map(|(partition, offset)| v1::Position { partition: *partition, offset: *offset })
+                .map(|(partition, offset)| convert::position(Position { partition: *partition, offset: *offset }))
                 .collect(),
         }),
     };
@@ -379,9 +377,7 @@ fn start(fields: &mut Fields, path: &str, message: Option<v1::StartPosition>) ->
         None | Some(Wire::Beginning(_)) => Some(Start::Beginning),
         Some(Wire::Now(_)) => Some(Start::Now(Vec::new())),
         Some(Wire::Time(time)) => fields.time(path, Some(time)).map(Start::Time),
-        Some(Wire::Positions(list)) => Some(Start::positions(
-            list.positions.iter().map(|at| Position { partition: at.partition, offset: at.offset }),
-        )),
+        Some(Wire::Positions(list)) => Some(Start::positions(list.positions.into_iter().map(convert::read_position))),
     }
 }
 

@@ -8,7 +8,8 @@
 //! | `keepalive` | [`server`]: a connection that leaves a ping unanswered for 20 s is closed |
 //! | `connection_age_max` | [`server`]: GOAWAY (NO_ERROR); streams go on |
 //! | `connection_age_grace` | [`aged`]: the connection is closed |
-//! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE; the connection goes on |
+//! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE for a call, INVALID_ARGUMENT with its reason for a stream; the connection goes on |
+//! | `unread_timeout` | `rpc::exchange`: the stream ends (CLIENT_TOO_SLOW); the connection goes on |
 //! | the others | the rooms that they bound: `tls`, `exchange::publishing`, `exchange::query` |
 //!
 //! Bytes that a client may send unasked for are bounded by the windows below.

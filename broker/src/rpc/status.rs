@@ -9,10 +9,15 @@ use shuqiao_proto::{ERROR_DOMAIN, v1::Reason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::exchange::Error;
+use crate::exchange::{self, Error};
 
 /// How long a caller waits before it tries again where the error itself does not say.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Bytes of the violations that a status tells. Details travel in a header, and a client refuses headers of more than 16 KiB, with an error that says nothing.
+const VIOLATIONS_BYTES_MAX: usize = 4 << 10;
+/// Characters of a name that is told back. No id is longer.
+const NAME_CHARACTERS_MAX: usize = 200;
 
 /// The stable name of a reason: the enum value without its prefix.
 pub fn reason_name(reason: Reason) -> &'static str {
@@ -76,27 +81,19 @@ fn row(error: &Error) -> (Code, Reason) {
 fn describe(error: &Error, details: &mut ErrorDetails) {
     match error {
         Error::InvalidField(violations) => {
-            details.set_bad_request(
-                violations
-                    .iter()
-                    .map(|violation| {
-                        let text = format!("{}: {} / {}", violation.rule, violation.message_en, violation.message_zh);
-                        FieldViolation::new(violation.path.clone(), text)
-                    })
-                    .collect::<Vec<_>>(),
-            );
+            details.set_bad_request(told(violations));
         }
         Error::BatchTooLarge { limit, unit } => {
             details.add_bad_request_violation("batch", format!("at most {limit} {unit} / 至多 {limit}"));
         }
         Error::DatasetNotFound { dataset } => {
-            details.set_resource_info("dataset", dataset, "", "check the name, or ask for access");
+            details.set_resource_info("dataset", short(dataset), "", "check the name, or ask for access");
         }
         Error::RecordNotFound { dataset } => {
             details.set_resource_info("record", dataset.as_str(), "", "no live record of that key is visible");
         }
         Error::ResourceNotFound { kind, name } => {
-            details.set_resource_info(*kind, name, "", "check the name, or ask for access");
+            details.set_resource_info(*kind, short(name), "", "check the name, or ask for access");
         }
         Error::AlreadyExists { kind, name } => {
             details.set_resource_info(*kind, name, "", "choose another name, or update the existing one");
@@ -138,6 +135,27 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         | Error::CertificateRevoked
         | Error::Internal(_) => {}
     }
+}
+
+/// Violations as far as they fit, at least one; then how many more there are.
+fn told(violations: &[exchange::error::FieldViolation]) -> Vec<FieldViolation> {
+    let (mut told, mut bytes) = (Vec::new(), 0);
+    for violation in violations {
+        let text = format!("{}: {} / {}", violation.rule, violation.message_en, violation.message_zh);
+        bytes += violation.path.len() + text.len();
+        if bytes > VIOLATIONS_BYTES_MAX && !told.is_empty() {
+            let left = violations.len() - told.len();
+            told.push(FieldViolation::new("", format!("TOO_MANY_VIOLATIONS: and {left} more / 另有 {left} 项")));
+            break;
+        }
+        told.push(FieldViolation::new(violation.path.clone(), text));
+    }
+    told
+}
+
+/// A name as the caller wrote it, which may be no name at all.
+fn short(name: &str) -> String {
+    name.chars().take(NAME_CHARACTERS_MAX).collect()
 }
 
 /// An error and its causes on one line.
@@ -197,6 +215,26 @@ mod tests {
         let reasons: std::collections::BTreeSet<_> = all.iter().map(Error::reason).collect();
         assert_eq!(reasons.len(), all.len(), "one of each");
         all
+    }
+
+    #[test]
+    fn a_status_is_small_whatever_the_caller_wrote() {
+        let violation =
+            |number| FieldViolation::new(format!("fields[{number}].path"), "UNKNOWN_FIELD_PATH", "no", "无");
+        let status = of(Error::InvalidField((0..1_000).map(violation).collect()));
+        let details = status.get_error_details();
+        let told = &details.bad_request().expect("by field").field_violations;
+        let last = told.last().expect("one").description.clone();
+        assert_eq!(last, format!("TOO_MANY_VIOLATIONS: and {0} more / 另有 {0} 项", 1_000 - (told.len() - 1)));
+        let long = "x".repeat(1 << 20);
+        let named = [
+            Error::DatasetNotFound { dataset: long.clone() },
+            Error::ResourceNotFound { kind: "grant", name: "数".repeat(100_000) },
+            Error::InvalidField(vec![FieldViolation::new("a", "B", "c", "d")]),
+        ];
+        for status in named.map(of).iter().chain([&status]) {
+            assert!(status.details().len() + status.message().len() < 6 << 10, "{}", status.details().len());
+        }
     }
 
     #[test]

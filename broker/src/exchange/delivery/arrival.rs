@@ -1,9 +1,9 @@
-//! One entry of a dataset's log as delivery sees it: decoded and judged once for everybody, projected once for each distinct view.
+//! One entry of a dataset's log as delivery sees it: decoded and judged once for everybody, projected, hashed and encoded once for each distinct view.
 
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -20,6 +20,8 @@ use crate::exchange::{
 
 /// What an entry costs beside its key and payload: headers, numbers, allocations.
 const OVERHEAD_BYTES: usize = 256;
+/// What a view costs beside its payload.
+const FORM_BYTES: usize = size_of::<(ViewId, Shown)>() + size_of::<Form>();
 /// Views of one entry that are kept; further ones are projected for each of their subscribers.
 const VIEWS_MAX: usize = 16;
 
@@ -33,11 +35,13 @@ pub(super) struct Arrival {
     views: Mutex<Views>,
 }
 
-/// What was projected so far. The lock is held while a view is projected: a second subscriber waits microseconds instead of doing the work again.
+/// What was made of it so far. The lock is held while a view is projected: a second subscriber waits microseconds instead of doing the work again.
 #[derive(Default)]
 struct Views {
     kept: Vec<(ViewId, Shown)>,
-    /// Bytes of `kept` beyond the record's own.
+    /// The record as a delete, which shows everybody the same.
+    deleted: Option<Arc<Form>>,
+    /// Bytes of these beyond the record's own.
     bytes: usize,
     /// The tail's count of such bytes, while the entry is in the tail.
     counted: Option<Arc<AtomicUsize>>,
@@ -46,10 +50,27 @@ struct Views {
 /// An upsert as one view shows it.
 #[derive(Clone)]
 pub(super) enum Shown {
-    /// The payload, and the record's [`leaf`].
-    Visible(Bytes, [u8; 32]),
+    Visible(Arc<Form>),
     /// Not among the rows, or no valid record any more.
     Hidden,
+}
+
+/// A record in the form in which it leaves, shared by all who are shown the same.
+pub(super) struct Form {
+    pub(super) operation: Operation,
+    /// As the view shows it; empty for a delete.
+    pub(super) payload: Bytes,
+    /// See [`leaf`].
+    pub(super) leaf: [u8; 32],
+    /// As a message, once somebody sends it.
+    encoded: OnceLock<Bytes>,
+}
+
+impl Form {
+    fn new(record: &Record, position: Position, operation: Operation, payload: Bytes) -> Arc<Self> {
+        let leaf = leaf(record, position, operation, &payload);
+        Arc::new(Self { operation, payload, leaf, encoded: OnceLock::new() })
+    }
 }
 
 /// Sizes only.
@@ -67,7 +88,7 @@ impl Arrival {
         Self { position, record, bytes: own + OVERHEAD_BYTES, views: Mutex::new(views) }
     }
 
-    /// An upsert's payload as the access shows it.
+    /// An upsert as the access shows it.
     pub(super) fn shown(&self, record: &Record, access: &Access, scratch: &mut Scratch) -> Shown {
         let mut views = self.views.lock();
         if let Some((_, shown)) = views.kept.iter().find(|(view, _)| *view == access.view_id) {
@@ -75,17 +96,36 @@ impl Arrival {
         }
         let shown = self.project(record, access, scratch);
         if views.kept.len() < VIEWS_MAX {
-            let bytes = match &shown {
-                Shown::Visible(payload, _) if !access.is_identity() => payload.len() + size_of::<(ViewId, Shown)>(),
-                Shown::Visible(..) | Shown::Hidden => size_of::<(ViewId, Shown)>(),
+            let payload = match &shown {
+                Shown::Visible(form) if !access.is_identity() => form.payload.len(),
+                Shown::Visible(_) | Shown::Hidden => 0,
             };
-            views.bytes += bytes;
-            if let Some(counted) = &views.counted {
-                counted.fetch_add(bytes, Ordering::Relaxed);
-            }
+            views.grow(payload + FORM_BYTES);
             views.kept.push((access.view_id, shown.clone()));
         }
         shown
+    }
+
+    /// The record as a delete: what it is itself, or what an upsert is to who may no longer see it.
+    pub(super) fn deleted(&self, record: &Record) -> Arc<Form> {
+        let mut views = self.views.lock();
+        if let Some(form) = &views.deleted {
+            return form.clone();
+        }
+        let form = Form::new(record, self.position, Operation::Delete, Bytes::new());
+        views.deleted = Some(form.clone());
+        views.grow(FORM_BYTES);
+        form
+    }
+
+    /// One of this entry's forms as a message: laid out by `encode` the first time, then shared.
+    pub(super) fn encoded(&self, form: &Form, encode: impl FnOnce() -> Bytes) -> Bytes {
+        let encoded = form.encoded.get_or_init(|| {
+            let encoded = encode();
+            self.views.lock().grow(encoded.len());
+            encoded
+        });
+        encoded.clone()
     }
 
     fn project(&self, record: &Record, access: &Access, scratch: &mut Scratch) -> Shown {
@@ -93,10 +133,7 @@ impl Arrival {
             return Shown::Hidden;
         }
         match access.project(&record.payload) {
-            Ok(payload) => {
-                let leaf = leaf(record, self.position, Operation::Upsert, &payload);
-                Shown::Visible(payload, leaf)
-            }
+            Ok(payload) => Shown::Visible(Form::new(record, self.position, Operation::Upsert, payload)),
             Err(error) => {
                 // A foreign entry must not stop a dataset for its subscribers; what cannot be judged is not shown.
                 let Position { partition, offset } = self.position;
@@ -111,6 +148,15 @@ impl Arrival {
         let mut views = self.views.lock();
         if let Some(counted) = views.counted.take() {
             counted.fetch_sub(views.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Views {
+    fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(counted) = &self.counted {
+            counted.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 }

@@ -21,7 +21,7 @@ use shuqiao_schemas::engine::Scratch;
 
 use super::{
     Room,
-    arrival::{Arrival, Shown, leaf},
+    arrival::{Arrival, Form, Shown},
 };
 use crate::{
     exchange::{
@@ -34,23 +34,38 @@ use crate::{
     view,
 };
 
-/// One record as it leaves.
+/// One record as it leaves: an entry, and the form in which this subscriber is shown it. Both are shared.
 #[derive(Clone)]
 pub struct Delivered {
-    /// Where it lies.
-    pub position: Position,
-    /// What the subscriber is told of the key: a record that left its rows is a delete to it.
-    pub operation: Operation,
-    /// As the grant shows it; empty for a delete.
-    pub payload: Bytes,
     arrival: Arc<Arrival>,
-    leaf: [u8; 32],
+    form: Arc<Form>,
 }
 
 impl Delivered {
+    /// Where it lies.
+    pub fn position(&self) -> Position {
+        self.arrival.position
+    }
+
+    /// What the subscriber is told of the key: a record that left its rows is a delete to it.
+    pub fn operation(&self) -> Operation {
+        self.form.operation
+    }
+
+    /// As the grant shows it; empty for a delete.
+    pub fn payload(&self) -> &Bytes {
+        &self.form.payload
+    }
+
     /// The record beside what is said above: its key, source and numbers. Its payload is the source's own and does not leave.
     pub(crate) fn record(&self) -> Option<&Record> {
         self.arrival.record.as_ref()
+    }
+
+    /// The record as a message: laid out by `encode` for the first subscriber that is sent it in this form, and shared by the others. So `encode` may look at
+    /// the record and the dataset alone.
+    pub fn encoded(&self, encode: impl FnOnce() -> Bytes) -> Bytes {
+        self.arrival.encoded(&self.form, encode)
     }
 }
 
@@ -58,9 +73,9 @@ impl Delivered {
 impl fmt::Debug for Delivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivered")
-            .field("position", &self.position)
-            .field("operation", &self.operation)
-            .field("payload_bytes", &self.payload.len())
+            .field("position", &self.position())
+            .field("operation", &self.operation())
+            .field("payload_bytes", &self.payload().len())
             .finish_non_exhaustive()
     }
 }
@@ -83,11 +98,13 @@ pub(super) struct Prepared {
     pub(super) records: Vec<Delivered>,
     /// Not for this subscriber.
     pub(super) passed: Vec<Position>,
+    /// So many of the candidates were judged; the others make the next batch, because as the grant shows them they are larger than one message.
+    pub(super) judged: usize,
 }
 
 /// What one record is to one subscriber.
 enum Verdict {
-    Send(Operation, Bytes, [u8; 32]),
+    Send(Arc<Form>),
     /// It depends on whether the key was visible before.
     AskTheView,
     Pass,
@@ -100,23 +117,25 @@ impl Candidates {
         if verdicts.iter().any(|verdict| matches!(verdict, Verdict::AskTheView)) {
             self.ask_the_view(&mut verdicts).await?;
         }
-        let (mut records, mut passed) = (Vec::with_capacity(verdicts.len()), Vec::new());
+        let (mut records, mut passed, mut judged, mut bytes) = (Vec::with_capacity(verdicts.len()), Vec::new(), 0, 0);
         for (arrival, verdict) in self.arrivals.iter().zip(verdicts) {
             match verdict {
-                Verdict::Send(operation, payload, leaf) => records.push(Delivered {
-                    position: arrival.position,
-                    operation,
-                    payload,
-                    arrival: arrival.clone(),
-                    leaf,
-                }),
+                Verdict::Send(form) => {
+                    let record = arrival.record.as_ref();
+                    bytes += record.map_or(0, |one| one.message_bytes(&self.access.dataset.id, form.payload.len()));
+                    if bytes > self.room.options.batch_bytes_max && !records.is_empty() {
+                        break;
+                    }
+                    records.push(Delivered { arrival: arrival.clone(), form });
+                }
                 Verdict::AskTheView | Verdict::Pass => passed.push(arrival.position),
             }
+            judged += 1;
         }
         if !records.is_empty() {
             self.room.audit.append(self.audit_entry(&records)).await?;
         }
-        Ok(Prepared { candidates: self, records, passed })
+        Ok(Prepared { candidates: self, records, passed, judged })
     }
 
     fn judge(&self) -> Vec<Verdict> {
@@ -127,15 +146,13 @@ impl Candidates {
             let Some(record) = &arrival.record else { return Verdict::Pass };
             match record.operation {
                 Operation::Delete if rows_are_hidden => Verdict::AskTheView,
-                Operation::Delete => delete(record, arrival.position),
+                Operation::Delete => Verdict::Send(arrival.deleted(record)),
                 Operation::Upsert => match arrival.shown(record, access, &mut scratch) {
-                    Shown::Visible(payload, leaf)
-                        if filter.shows(&access.dataset.compiled, &record.payload, &mut scratch) =>
-                    {
-                        Verdict::Send(Operation::Upsert, payload, leaf)
+                    Shown::Visible(form) if filter.shows(&access.dataset.compiled, &record.payload, &mut scratch) => {
+                        Verdict::Send(form)
                     }
-                    Shown::Visible(..) | Shown::Hidden if rows_are_hidden => Verdict::AskTheView,
-                    Shown::Visible(..) | Shown::Hidden => Verdict::Pass,
+                    Shown::Visible(_) | Shown::Hidden if rows_are_hidden => Verdict::AskTheView,
+                    Shown::Visible(_) | Shown::Hidden => Verdict::Pass,
                 },
             }
         };
@@ -168,7 +185,7 @@ impl Candidates {
                     access.shows(&payload, &mut scratch)
                         && subscription.rows.shows(&access.dataset.compiled, &payload, &mut scratch)
                 });
-                answers.push((index, if was_visible { delete(record, arrival.position) } else { Verdict::Pass }));
+                answers.push((index, if was_visible { Verdict::Send(arrival.deleted(record)) } else { Verdict::Pass }));
             }
             Ok::<_, view::Error>(answers)
         });
@@ -184,12 +201,12 @@ impl Candidates {
         let mut positions: Vec<(u32, u64, u64)> = Vec::new();
         let mut digest = Context::new(&SHA256);
         for record in records {
-            let Position { partition, offset } = record.position;
+            let Position { partition, offset } = record.position();
             match positions.iter_mut().find(|(candidate, _, _)| *candidate == partition) {
                 Some((_, _, last)) => *last = offset,
                 None => positions.push((partition, offset, offset)),
             }
-            digest.update(&record.leaf);
+            digest.update(&record.form.leaf);
         }
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.finish().as_ref());
@@ -213,24 +230,11 @@ pub(super) fn audit_entry(caller: &Identity, action: Action, subscription: &Subs
     }
 }
 
-fn delete(record: &Record, position: Position) -> Verdict {
-    let leaf = leaf(record, position, Operation::Delete, &[]);
-    Verdict::Send(Operation::Delete, Bytes::new(), leaf)
-}
-
 /// The key's live payload just before the record; nothing as well where the record itself never became the state.
 fn payload_before(reader: &view::Reader, record: &Record, position: Position) -> Result<Option<Bytes>, view::Error> {
-    for item in reader.history(&record.key, Some(position.offset + 1))? {
-        let item = item?;
-        if item.position.offset == position.offset {
-            if !item.applied {
-                return Ok(None);
-            }
-        } else if item.applied {
-            return Ok(Some(item.record)
-                .filter(|before| before.operation == Operation::Upsert)
-                .map(|before| before.payload));
-        }
+    let newest = reader.history(&record.key, Some(position.offset + 1))?.next().transpose()?;
+    if newest.is_some_and(|own| own.position == position && !own.applied) {
+        return Ok(None);
     }
-    Ok(None)
+    Ok(reader.state_before(&record.key, position)?.map(|before| before.record.payload))
 }

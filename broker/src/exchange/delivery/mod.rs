@@ -12,7 +12,7 @@
 //! - the grant is looked at for every batch, before it is prepared and again before it leaves; a stream whose grant has ended ends within
 //!   [`Options::check_interval`], idle or not;
 //! - a batch leaves when its audit entry is durable. Entries of several batches are on their way at once; batches keep their order;
-//! - an entry is decoded and judged once, projected once for each distinct view, whatever the number of subscribers;
+//! - an entry is decoded and judged once, projected and encoded once for each distinct view, whatever the number of subscribers;
 //! - nobody waits for a slow subscriber: the tail goes on, and who falls behind reads the log until it has caught up;
 //! - the cursor stands behind the oldest record that is not acknowledged, and is durable within [`Options::cursor_delay`] and a write;
 //! - a newer stream of a subscription ends the older one; so does a seek.
@@ -47,11 +47,11 @@ pub use window::Handle;
 
 use super::{
     Error,
-    audit::{Action, Audit, NewEntry, Outcome},
+    audit::{Action, Audit, NewEntry, Outcome, Target},
     catalogue::{Access, Catalogue, Snapshot, Start, Subscription},
     clock::Clock,
     identity::Identity,
-    model::{Position, SubscriptionId},
+    model::{MESSAGE_BYTES_MAX, Position, SubscriptionId},
     policy,
 };
 use crate::{
@@ -71,7 +71,7 @@ pub struct Options {
     pub streams_max: usize,
     /// Records of one batch.
     pub batch_records_max: usize,
-    /// Bytes of one batch, keys and overhead included; a single larger record goes alone.
+    /// Bytes of one batch as a message; a single larger record goes alone.
     pub batch_bytes_max: usize,
     /// Batches of one stream whose audit entries are on their way.
     pub batches_in_flight_max: usize,
@@ -79,7 +79,7 @@ pub struct Options {
     pub unacknowledged_records_max: usize,
     /// Unacknowledged bytes of one stream; reached, the next batch waits for acknowledgements.
     pub unacknowledged_bytes_max: usize,
-    /// Newest entries of one dataset in memory, projections included.
+    /// Newest entries of one dataset in memory, as projected and encoded too.
     pub tail_bytes_max: usize,
     /// How often an idle stream looks at its grant's period.
     pub check_interval: Duration,
@@ -104,7 +104,7 @@ impl Options {
             topic_prefix: topic_prefix.into(),
             streams_max: 4_096,
             batch_records_max: 500,
-            batch_bytes_max: 4 << 20,
+            batch_bytes_max: MESSAGE_BYTES_MAX,
             batches_in_flight_max: 4,
             unacknowledged_records_max: 10_000,
             unacknowledged_bytes_max: 64 << 20,
@@ -205,7 +205,7 @@ impl Delivery {
         let (subscription, access) = match room.may_subscribe(&snapshot, caller, name) {
             Ok(allowed) => allowed,
             Err(error) => {
-                room.denied(caller, snapshot.subscription(name).map(|found| &**found), &error).await;
+                room.denied(caller, name, snapshot.subscription(name).map(|found| &**found), &error).await;
                 return Err(error);
             }
         };
@@ -283,15 +283,24 @@ impl Room {
         Ok((subscription.clone(), access))
     }
 
-    /// Puts a refusal on record. It is refused whether that succeeds or not.
-    async fn denied(&self, caller: &Identity, subscription: Option<&Subscription>, error: &Error) {
+    /// Puts a refusal on record. It is refused whether that succeeds or not. What is not the caller's leaves the entry of what does not exist.
+    async fn denied(&self, caller: &Identity, name: &str, subscription: Option<&Subscription>, error: &Error) {
         let Some(reason) = error.refusal() else { return };
         self.catalogue.metrics().deny(reason);
-        let Some(subscription) = subscription.filter(|found| found.subscriber == caller.department) else { return };
-        let entry = batch::audit_entry(caller, Action::Subscribe, subscription);
+        let entry = match subscription.filter(|found| found.subscriber == caller.department) {
+            Some(subscription) => batch::audit_entry(caller, Action::Subscribe, subscription),
+            None => {
+                // Only what may be an id: no text of the caller's choosing gets into the trail.
+                let resource = name.parse::<SubscriptionId>().ok().map(|id| format!("subscriptions/{id}"));
+                NewEntry {
+                    target: Target { resource, ..Target::default() },
+                    ..NewEntry::new(caller, Action::Subscribe)
+                }
+            }
+        };
         let append = self.audit.append(NewEntry { outcome: Outcome::Denied(reason), ..entry });
         if !matches!(tokio::time::timeout(DENIAL_PATIENCE, append).await, Ok(Ok(_))) {
-            tracing::warn!(subscription = %subscription.id, reason, "a refusal is not on record");
+            tracing::warn!(source = %caller.source, reason, "a refusal is not on record");
         }
     }
 

@@ -213,7 +213,7 @@ impl Stream {
 
     async fn refused(&mut self, error: Error) -> Error {
         let (room, caller, subscription) = (self.room().clone(), self.caller.clone(), self.subscription.clone());
-        room.denied(&caller, Some(&subscription), &error).await;
+        room.denied(&caller, subscription.id.as_str(), Some(&subscription), &error).await;
         error
     }
 
@@ -346,12 +346,16 @@ impl Stream {
     fn finish(&mut self, prepared: Prepared) -> Result<Option<Batch>, Error> {
         self.feed.tail.trim();
         self.check()?;
-        let Prepared { candidates, records, passed } = prepared;
+        let Prepared { candidates, records, passed, judged } = prepared;
         if candidates.access.grant != self.access.grant || candidates.access.view_id != self.access.view_id {
             // It was prepared under another grant: what that one showed is not what may leave now.
             let again = self.candidates(candidates.arrivals).prepare();
             self.preparing.push_front(Box::pin(again));
             return Ok(None);
+        }
+        let rest = candidates.arrivals.get(judged..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.preparing.push_front(Box::pin(self.candidates(rest.to_vec()).prepare()));
         }
         if !passed.is_empty() {
             let mut window = self.shared.window.lock();
@@ -362,7 +366,7 @@ impl Stream {
         if records.is_empty() {
             return Ok(None);
         }
-        let bytes = records.iter().map(|record| record.payload.len()).sum();
+        let bytes = records.iter().map(|record| record.payload().len()).sum();
         self.room().metrics().delivered(&self.subscription.dataset, records.len(), bytes);
         Ok(Some(Batch { dataset: self.subscription.dataset.clone(), records, grant: self.access.grant.clone() }))
     }

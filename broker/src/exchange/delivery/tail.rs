@@ -1,6 +1,6 @@
 //! The newest entries of one dataset in memory, shared by all who read at its end.
 //!
-//! Bounded in bytes, projections included: the oldest entry goes first, whoever still wants it reads the log. So a slow subscriber neither holds memory nor anybody
+//! Bounded in bytes, what is projected and encoded included: the oldest entry goes first, whoever still wants it reads the log. So a slow subscriber neither holds memory nor anybody
 //! else.
 
 use std::{
@@ -59,7 +59,7 @@ impl Tail {
         Self { state: Mutex::new(state), projected: Arc::default(), bytes_max, moved: watch::Sender::new(()) }
     }
 
-    /// What entries of this tail count their projections with.
+    /// What entries of this tail count with what was made of them.
     pub(super) fn projected(&self) -> Arc<AtomicUsize> {
         self.projected.clone()
     }
@@ -87,7 +87,7 @@ impl Tail {
         bytes
     }
 
-    /// Keeps the bound after projections have grown.
+    /// Keeps the bound after entries have been projected and encoded.
     pub(super) fn trim(&self) {
         if self.projected.load(Ordering::Relaxed) > 0 {
             self.evict(&mut self.state.lock());

@@ -6,16 +6,15 @@ use shuqiao_schemas::engine::Scratch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Access, Error, Operation, RowFilter, Shown, view};
-use crate::view::{Item, Reader};
+use crate::{
+    exchange::model::MESSAGE_BYTES_MAX,
+    view::{Item, Reader},
+};
 
 /// Records of one page, at most.
 const RECORDS_MAX: usize = 1_000;
 /// Records of a page that does not say.
 const RECORDS_DEFAULT: usize = 100;
-/// Bytes of one page: the message around it stays below 4 MiB, which is what a gRPC client takes unless told otherwise.
-const BYTES_MAX: usize = (4 << 20) - (16 << 10);
-/// What the message needs for a record beside its texts: numbers, times, tags.
-const RECORD_OVERHEAD_BYTES: usize = 96;
 /// Records that one page looks at: a narrow filter answers with a short page and a token, not with a long wait.
 const LOOKED_AT_MAX: usize = 20_000;
 /// Bytes of payload that one page looks at.
@@ -62,10 +61,8 @@ impl Budget {
 
     /// Adds a record; false if it must wait for the next page.
     fn add(&mut self, shown: Shown) -> bool {
-        let Shown { dataset, record, .. } = &shown;
-        let texts = dataset.as_str().len() + record.record_type.as_str().len() + record.source.as_str().len();
-        let bytes = record.payload.len() + record.key.len() + texts + RECORD_OVERHEAD_BYTES;
-        if !self.records.is_empty() && self.bytes + bytes > BYTES_MAX {
+        let bytes = shown.record.message_bytes(&shown.dataset, shown.record.payload.len());
+        if !self.records.is_empty() && self.bytes + bytes > MESSAGE_BYTES_MAX {
             return false;
         }
         self.bytes += bytes;
@@ -249,11 +246,11 @@ mod tests {
             let Item { record, position, applied } = item("k", bytes);
             Shown { dataset: "a.b".parse().unwrap(), record, position, applied }
         };
-        assert!(budget.add(shown(BYTES_MAX + 1)), "the first record always fits");
+        assert!(budget.add(shown(MESSAGE_BYTES_MAX + 1)), "the first record always fits");
         let mut budget = Budget::new(1_000);
         let taken = (0..10).take_while(|_| budget.add(shown(1 << 20))).count();
         assert_eq!(taken, 3);
-        assert!(budget.bytes <= BYTES_MAX);
+        assert!(budget.bytes <= MESSAGE_BYTES_MAX);
         assert_eq!((Budget::new(0).size, Budget::new(7).size, Budget::new(u32::MAX).size), (100, 7, 1_000));
     }
 }

@@ -1,11 +1,19 @@
 //! AuditService, and what the catalogue's commands leave on the trail.
 
+use std::{sync::Arc, time::Duration};
+
 use ring::digest::{SHA256, digest};
-use shuqiao_proto::v1;
-use tonic::Code;
+use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request};
 
 use super::fixture::{Site, administrator, by, bystander, grant, owner, reason, taxation, violations};
-use crate::exchange::{fixtures::DATASET, identity::Identity};
+use crate::{
+    exchange::{
+        administration::Administration, delivery::tests::fixture::House, fixtures::DATASET, identity::Identity,
+    },
+    rpc::{catalogue::CatalogueRpc, peer::Peer},
+};
 
 /// The entries that a caller is shown, as JSON; each is held to its hash.
 async fn entries(site: &mut Site, caller: &Identity, request: v1::ListAuditEntriesRequest) -> Vec<serde_json::Value> {
@@ -120,4 +128,39 @@ async fn the_trail_is_closed_to_who_is_not_enrolled() {
     );
     assert_eq!(entry["outcome"]["denied"], "IDENTITY_UNKNOWN");
     site.close().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_goes_away_is_on_the_trail_all_the_same() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let house = House::open(directory.path()).await;
+    let administration = Administration::new(house.city.catalogue.clone(), house.city.audit.clone());
+    let rpc = CatalogueRpc::new(administration, house.delivery.clone(), house.city.tasks.clone());
+    let mut request = Request::new(v1::CreateGrantRequest { grant: Some(grant("one", DATASET)) });
+    let peer = Peer { identity: Some(Arc::new(owner())), address: None, revoked: CancellationToken::new() };
+    request.extensions_mut().insert(peer);
+
+    // The command stands, its entry waits; then the caller resets the call.
+    house.log.audit_waits.send_replace(true);
+    let mut call = rpc.create_grant(request);
+    while house.city.catalogue.snapshot().grant("one").is_none() {
+        assert!(
+            tokio::time::timeout(Duration::from_millis(10), &mut call).await.is_err(),
+            "no answer before its entry"
+        );
+    }
+    drop(call);
+    house.log.audit_waits.send_replace(false);
+    let entry = async {
+        loop {
+            if let Some(entry) = house.trail("catalogue_change").await.pop() {
+                return entry;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let entry = tokio::time::timeout(Duration::from_secs(10), entry).await.expect("on the trail");
+    assert_eq!((&entry["target"]["resource"], &entry["outcome"]), (&"grants/one".into(), &"allowed".into()));
+    drop(rpc);
+    house.close().await;
 }

@@ -1,11 +1,12 @@
 //! CatalogueService.
 
 use shuqiao_proto::v1;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 use super::fixture::{
-    Site, administrator, by, bystander, dataset, grant, limits, owner, reason, subscription, taxation, violations,
+    Site, administrator, anonymous, by, bystander, dataset, grant, limits, owner, reason, subscription, taxation,
+    violations,
 };
 use crate::exchange::fixtures::DATASET;
 
@@ -66,13 +67,6 @@ async fn a_stale_etag_changes_nothing() {
     site.close().await;
 }
 
-/// A refusal without what differs by nature: the request's id, and the name that the caller itself wrote.
-fn anonymous(status: &Status, name: &str) -> String {
-    let mut details = status.get_error_details();
-    details.set_request_info("", "");
-    format!("{:?} {} {details:?}", status.code(), status.message()).replace(name, "NAME")
-}
-
 #[tokio::test]
 async fn an_unlisted_dataset_answers_like_an_unknown_one() {
     let mut site = Site::open().await;
@@ -99,6 +93,17 @@ async fn an_unlisted_dataset_answers_like_an_unknown_one() {
         refusals.push(told.iter().map(|status| anonymous(status, id)).collect::<Vec<_>>());
     }
     assert_eq!(refusals[0], refusals[1]);
+    // Nor does a command that is wrong for another reason find out what the dataset's records look like.
+    let mut wrong = Vec::new();
+    for id in [HIDDEN, "market-supervision.none"] {
+        let filter = vec![v1::RowCondition { field: "none".into(), values: vec!["x".into()] }];
+        let wanted = Some(v1::Subscription { filter, ..subscription("civil-affairs.x", id) });
+        let request = by(&taxation(), v1::CreateSubscriptionRequest { subscription: wanted });
+        let refused = site.catalogue.create_subscription(request).await.expect_err("another's name");
+        assert_eq!(violations(&refused), ["name ALIAS_MISMATCH"]);
+        wrong.push(anonymous(&refused, id));
+    }
+    assert_eq!(wrong[0], wrong[1]);
     let listed = site.catalogue.list_datasets(by(&taxation(), v1::ListDatasetsRequest::default())).await;
     let names: Vec<_> = listed.expect("enrolled").into_inner().datasets.into_iter().map(|one| one.name).collect();
     assert_eq!(names, [format!("datasets/{DATASET}")]);
@@ -258,7 +263,7 @@ async fn everything_that_is_wrong_with_a_message_is_told_at_once_in_both_languag
     let department = v1::Department { name: "departments/x".into(), roles: vec![1, 77], ..Default::default() };
     let request = by(&administrator(), v1::CreateDepartmentRequest { department: Some(department) });
     let refused = site.catalogue.create_department(request).await.expect_err("a role that nobody knows");
-    assert_eq!(violations(&refused), ["roles UNKNOWN_VALUE"]);
+    assert_eq!(violations(&refused), ["roles[1] UNKNOWN_VALUE"]);
     site.close().await;
 }
 
@@ -301,5 +306,23 @@ async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
     let refused = site.catalogue.create_dataset(by(&owner(), request)).await.expect_err("too large");
     assert_eq!(refused.code(), Code::OutOfRange);
     site.dataset("market-supervision.other", true).await;
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_thousand_fields_reaches_the_client_with_its_reason() {
+    let mut site = Site::open().await;
+    let wrong = v1::FieldGrant { path: "/nothing/like/this/is/in/the/record/type".into(), treatment: 1 };
+    let fields = (0..1_000).map(|number| v1::FieldGrant { path: format!("{}{number}", wrong.path), ..wrong.clone() });
+    let grant = Some(v1::Grant { fields: fields.collect(), ..grant("one", DATASET) });
+    let refused = site.catalogue.create_grant(by(&owner(), v1::CreateGrantRequest { grant })).await;
+    let refused = refused.expect_err("no such fields");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    let told = violations(&refused);
+    assert_eq!(told[0], "fields[0].path UNKNOWN_FIELD_PATH");
+    assert_eq!(told.last().map(String::as_str), Some(" TOO_MANY_VIOLATIONS"));
+    let name = format!("grants/{}", "x".repeat(1 << 20));
+    let refused = site.catalogue.get_grant(by(&owner(), v1::GetGrantRequest { name })).await.expect_err("no name");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "RESOURCE_NOT_FOUND"));
     site.close().await;
 }

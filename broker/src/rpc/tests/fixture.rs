@@ -55,10 +55,8 @@ impl Site {
             city.clock.clone(),
             &city.tasks,
         );
-        let catalogue = CatalogueRpc {
-            administration: Administration::new(city.catalogue.clone(), city.audit.clone()),
-            delivery: delivery.await.expect("opens"),
-        };
+        let administration = Administration::new(city.catalogue.clone(), city.audit.clone());
+        let catalogue = CatalogueRpc::new(administration, delivery.await.expect("opens"), city.tasks.clone());
         let audit = AuditRpc { catalogue: city.catalogue.clone(), audit: city.audit.clone() };
         let bytes = limits().message_bytes_max.bytes();
         let catalogue = CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes);
@@ -202,4 +200,11 @@ pub(super) fn violations(status: &Status) -> Vec<String> {
             format!("{} {rule}", one.field)
         })
         .collect()
+}
+
+/// A refusal without what differs by nature: the request's id, and the name that the caller itself wrote.
+pub(super) fn anonymous(status: &Status, name: &str) -> String {
+    let mut details = status.get_error_details();
+    details.set_request_info("", "");
+    format!("{:?} {} {details:?}", status.code(), status.message()).replace(name, "NAME")
 }

@@ -1,5 +1,7 @@
-//! The catalogue's and the trail's services as their clients meet them: real messages over a loopback connection, each promise of the `.proto` files a test.
+//! The services as their clients meet them: real messages, mostly over a loopback connection, each promise of the `.proto` files a test.
 
 mod audit;
 mod catalogue;
 mod fixture;
+mod query;
+mod subscribe;

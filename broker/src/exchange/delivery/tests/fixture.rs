@@ -290,7 +290,7 @@ pub(crate) async fn end(stream: &mut Stream) -> Error {
 /// Sequence and operation of each, in order of sequence.
 pub(crate) fn told(records: &[super::super::Delivered]) -> Vec<(u64, Operation)> {
     let mut told: Vec<_> =
-        records.iter().map(|one| (one.record().expect("a record").sequence, one.operation)).collect();
+        records.iter().map(|one| (one.record().expect("a record").sequence, one.operation())).collect();
     told.sort_unstable_by_key(|(sequence, _)| *sequence);
     told
 }
@@ -300,7 +300,7 @@ pub(crate) fn sequences(records: &[super::super::Delivered]) -> Vec<u64> {
 }
 
 pub(crate) fn places(records: &[super::super::Delivered]) -> Vec<Position> {
-    records.iter().map(|one| one.position).collect()
+    records.iter().map(|one| one.position()).collect()
 }
 
 /// The value of the first metric whose line begins so; 0 where nothing was counted yet.

@@ -1,20 +1,20 @@
 //! How records flow: credit, the tail, those behind it, repeats, the trail.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use prometheus_client::registry::Registry;
 use ring::digest::{SHA256, digest};
 
 use super::{
-    super::{Metrics, Options},
+    super::{Metrics, Open, Options},
     fixture::*,
 };
 use crate::{
     exchange::{
         Error,
         catalogue::{
-            Start,
-            command::NewSubscription,
+            Command, FieldGrant, Start, Treatment,
+            command::{NewGrant, NewSubscription},
             fixtures::{new_grant, new_subscription, system},
         },
         envelope::Encoder,
@@ -114,6 +114,86 @@ async fn one_reader_serves_many() {
 }
 
 #[tokio::test]
+async fn a_record_is_encoded_once_for_all_who_are_shown_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let house = House::with(directory.path(), Options { tail_bytes_max: 20_000, metrics, ..options() }).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    let narrow = NewGrant { fields: clear(&["/id"]), ..new_grant("narrow", DATASET, "civil-affairs") };
+    house.grant(narrow).await;
+    let now = || Start::Now(Vec::new());
+    for id in ["taxation.one", "taxation.two"] {
+        house.subscription(NewSubscription { start: now(), ..new_subscription(id, DATASET) }).await;
+    }
+    let other = Arc::new(system("civil-affairs"));
+    let third = NewSubscription { start: now(), ..new_subscription("civil-affairs.one", DATASET) };
+    house.city.command(&other, Command::CreateSubscription(third)).await;
+    let mut streams = Vec::new();
+    for id in ["taxation.one", "taxation.two"] {
+        streams.push(house.try_stream(id, 1_000, Vec::new()).await.unwrap());
+    }
+    let open = Open { subscription: "civil-affairs.one".into(), credit: 1_000, ..Open::default() };
+    streams.push(house.delivery.subscribe(&other, open).await.unwrap());
+
+    for round in 0..20 {
+        house.publish(vec![upsert(2 * round + 1, "a", "320600"), delete(2 * round + 2, "a")]).await;
+        let mut encoded = 0;
+        let mut forms = Vec::new();
+        for stream in &mut streams {
+            for one in records(stream, 2).await {
+                forms.push(one.encoded(|| {
+                    encoded += 1;
+                    vec![0; 1_000].into()
+                }));
+            }
+        }
+        // The upsert once for each view, the delete once for all.
+        assert_eq!((forms.len(), encoded), (6, 3));
+        assert_eq!(forms[0].as_ptr(), forms[2].as_ptr(), "the same bytes");
+    }
+    // Some forty entries and sixty encodings of a kilobyte: what was made of an entry counts as well, and goes with it.
+    let tail_bytes = measured(&registry, "shuqiao_delivery_tail_bytes{");
+    assert!((1_000..=20_000).contains(&tail_bytes), "{tail_bytes}");
+    drop(streams);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_a_grant_makes_larger_than_one_message_is_several() {
+    let directory = tempfile::tempdir().unwrap();
+    // Ten records as they lie in the log; hashes make each some 120 bytes longer.
+    let options = Options { batch_bytes_max: 3_500, ..options() };
+    let bytes_max = options.batch_bytes_max;
+    let house = House::with(directory.path(), options).await;
+    let hashed = |path: &str| FieldGrant { path: path.into(), treatment: Treatment::KeyedHash };
+    let fields = clear(&["/id"]).into_iter().chain(["/region", "/person", "/note"].map(hashed)).collect();
+    house.grant(NewGrant { fields, ..new_grant(GRANT, DATASET, "taxation") }).await;
+    house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
+    house.publish(many(1, 60)).await;
+    let mut stream = house.stream(100).await;
+    let (mut all, mut batches) = (Vec::new(), 0);
+    let dataset = DATASET.parse().unwrap();
+    while all.len() < 60 {
+        let records = batch(&mut stream).await.records;
+        let bytes = records.iter().map(|one| one.record().unwrap().message_bytes(&dataset, one.payload().len()));
+        assert!(bytes.sum::<usize>() <= bytes_max, "{} records", records.len());
+        batches += 1;
+        all.extend(records);
+    }
+    assert_eq!(sequences(&all), (1..=60).collect::<Vec<_>>());
+    for partition in 0..2 {
+        let own: Vec<_> = places(&all).into_iter().filter(|place| place.partition == partition).collect();
+        assert!(own.is_sorted(), "in the order of the log");
+    }
+    let trail = house.trail("deliver").await;
+    assert_eq!(trail.len(), batches, "each batch is on record");
+    assert_eq!(trail.iter().filter_map(|entry| entry["count"].as_u64()).sum::<u64>(), 60);
+    drop(stream);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_slow_subscriber_does_not_slow_another() {
     let directory = tempfile::tempdir().unwrap();
     let mut registry = Registry::default();
@@ -163,7 +243,7 @@ async fn deletes_are_delivered_as_deletes() {
     house.publish(vec![upsert(1, "a", "320600"), delete(2, "a"), upsert(3, "a", "320600")]).await;
     let records = records(&mut stream, 3).await;
     assert_eq!(told(&records), [(1, Operation::Upsert), (2, Operation::Delete), (3, Operation::Upsert)]);
-    assert!(records.iter().all(|one| one.payload.is_empty() == (one.operation == Operation::Delete)));
+    assert!(records.iter().all(|one| one.payload().is_empty() == (one.operation() == Operation::Delete)));
     drop(stream);
     house.close().await;
 }
@@ -257,7 +337,9 @@ async fn nothing_is_delivered_before_it_is_on_record() {
     // What an auditor computes from the records that the subscriber shows.
     let leaves: Vec<u8> = delivered
         .iter()
-        .flat_map(|one| super::super::arrival::leaf(one.record().unwrap(), one.position, one.operation, &one.payload))
+        .flat_map(|one| {
+            super::super::arrival::leaf(one.record().unwrap(), one.position(), one.operation(), one.payload())
+        })
         .collect();
     assert_eq!(entry["digest"], hex::encode(digest(&SHA256, &leaves)));
     assert_eq!(house.trail("subscribe").await.len(), 1);

@@ -28,7 +28,7 @@ async fn fields_not_granted_never_leave() {
     // Once behind the tail, once at it.
     for sequence in 1..=2 {
         let records = records(&mut stream, 1).await;
-        let shown: serde_json::Value = serde_json::from_slice(&records[0].payload).unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(records[0].payload()).unwrap();
         assert_eq!(shown["id"], "a");
         assert!(shown["person"].as_str().is_some_and(|masked| masked.contains('*') && !masked.contains("顾某某")));
         assert!(shown.get("region").is_none() && shown.get("note").is_none());
@@ -97,7 +97,7 @@ async fn what_was_prepared_under_an_older_grant_is_prepared_again() {
     house.narrow(&["/id"]).await;
     house.log.audit_waits.send_replace(false);
     let batch = batch(&mut stream).await;
-    assert_eq!(&batch.records[0].payload[..], br#"{"id":"a"}"#);
+    assert_eq!(&batch.records[0].payload()[..], br#"{"id":"a"}"#);
     let version = house.city.catalogue.snapshot().grant(GRANT).unwrap().version;
     assert_eq!(batch.grant.map(|(_, version)| version), Some(version));
     drop(stream);
@@ -130,7 +130,7 @@ async fn what_leaves_the_rows_is_told_as_a_delete_and_what_was_never_shown_is_no
     let mut stream = house.stream(100).await;
     let behind = records(&mut stream, 5).await;
     assert_eq!(told(&behind), expected(1));
-    assert!(behind.iter().all(|one| one.payload.is_empty() == (one.operation == Delete)));
+    assert!(behind.iter().all(|one| one.payload().is_empty() == (one.operation() == Delete)));
     nothing(&mut stream).await;
     // At the tail the same; "hidden" is visible by now, so its second upsert is a delete.
     house.publish(records_of(11)).await;
@@ -185,6 +185,31 @@ async fn a_subscription_is_its_subscribers_alone() {
     }
     let stranger = house.delivery.subscribe(&std::sync::Arc::new(system("stranger")), open).await;
     assert!(matches!(stranger, Err(Error::IdentityUnknown)));
+    for unknown in ["taxation.none", "no id at all"] {
+        let refused = house.try_stream(unknown, 1, Vec::new()).await;
+        assert!(matches!(refused, Err(Error::ResourceNotFound { .. })), "{unknown}");
+    }
+    // Every refusal is on record, and another's is recorded like one that does not exist.
+    let told = |entry: &serde_json::Value| {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+        format!(
+            "{} {} {}",
+            text(&entry["target"]["resource"]),
+            text(&entry["dataset"]),
+            text(&entry["outcome"]["denied"])
+        )
+    };
+    let trail: Vec<_> = house.trail("subscribe").await.iter().map(told).collect();
+    assert_eq!(
+        trail,
+        [
+            "subscriptions/taxation.sample - RESOURCE_NOT_FOUND",
+            "subscriptions/taxation.sample - RESOURCE_NOT_FOUND",
+            "subscriptions/taxation.sample - IDENTITY_UNKNOWN",
+            "subscriptions/taxation.none - RESOURCE_NOT_FOUND",
+            "- - RESOURCE_NOT_FOUND",
+        ]
+    );
     // Who owns the dataset reads it without a grant.
     house.city.command(&taxation(), Command::CreateDataset(new_dataset("taxation.payers"))).await;
     house.subscription(new_subscription("taxation.own", "taxation.payers")).await;

@@ -68,10 +68,10 @@ async fn a_restart_continues_at_the_cursor_without_what_the_client_holds() {
     let mut stream = house.try_stream(SUBSCRIPTION, 100, held.clone()).await.unwrap();
     let again = records(&mut stream, 8).await;
     assert!(
-        again.iter().all(|one| open.iter().any(|old| old.position == one.position)),
+        again.iter().all(|one| open.iter().any(|old| old.position() == one.position())),
         "only what was not acknowledged"
     );
-    assert!(again.iter().all(|one| !held.contains(&one.position)), "not what the client holds");
+    assert!(again.iter().all(|one| !held.contains(&one.position())), "not what the client holds");
     assert_eq!(again.len(), 8);
     nothing(&mut stream).await;
     stream.handle().acknowledge(places(&again).into_iter().chain(held));
