@@ -12,6 +12,8 @@
 //!   nothing and leaves none. A question across datasets leaves an entry for each dataset that it was shown something of, so that an owner finds it;
 //! - pages, scans, waits and queries at once are bounded. A page may be shorter than asked for, even empty, and not the last: only an empty token says that.
 
+mod admission;
+mod check;
 mod compare;
 mod metrics;
 mod page;
@@ -26,38 +28,27 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use shuqiao_proto::digest::RecordsDigest;
 use shuqiao_schemas::engine::Scratch;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use check::{COMPARED_FIELDS_MAX, CONDITIONS_MAX, VALUES_MAX};
 pub use metrics::Metrics;
 pub use token::{PageKey, SECRET_BYTES_MIN, SecretTooShort};
 
 use super::{
     Error,
-    audit::{Action, Audit, NewEntry, SubjectKind},
-    catalogue::{Access, Catalogue, RowCondition, RowFilter, TEXT_CHARACTERS_MAX, Violations},
+    audit::{Action, Audit, NewEntry},
+    catalogue::{Access, Catalogue, RowCondition, RowFilter, Violations},
     clock::Clock,
     identity::Identity,
-    model::{DatasetId, KEY_BYTES_MAX, Operation, Position, Record},
-    policy,
+    model::{DatasetId, Operation, Position, Record},
 };
 use crate::view::{self, View};
+use admission::{Asked, exhausted};
 use page::{Budget, Ended};
 use token::Binding;
 use trail::{Released, Verdict};
 
-/// Fields of one comparison, at most.
-pub const COMPARED_FIELDS_MAX: usize = 64;
-/// Conditions of one filter, at most.
-pub const CONDITIONS_MAX: usize = 16;
-/// Values of one condition, at most: the first condition opens a reader for each.
-pub const VALUES_MAX: usize = 64;
-/// A value that is compared with has at most so many bytes.
-const COMPARED_BYTES_MAX: usize = 64 << 10;
-/// A subject and its kind have at most so many bytes.
-const SUBJECT_BYTES_MAX: usize = 128;
-/// When to come back where too many ask at once.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Records between two looks at whether anybody still waits for the answer.
 const RECORDS_BETWEEN_LOOKS: u64 = 1_000;
 
@@ -68,6 +59,8 @@ pub struct Options {
     pub at_once_max: usize,
     /// How long a query waits for the positions that it names.
     pub wait_max: Duration,
+    /// Datasets that one page of a question across datasets looks into.
+    pub datasets_at_once_max: usize,
     /// What page tokens are sealed with, the same on every node.
     pub page_key: PageKey,
     /// What is counted.
@@ -75,9 +68,15 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: 64 at once, 5 s.
+    /// The defaults: 64 at once, 5 s, 256 datasets.
     pub fn new(page_key: PageKey) -> Self {
-        Self { at_once_max: 64, wait_max: Duration::from_secs(5), page_key, metrics: Metrics::default() }
+        Self {
+            at_once_max: 64,
+            wait_max: Duration::from_secs(5),
+            datasets_at_once_max: 256,
+            page_key,
+            metrics: Metrics::default(),
+        }
     }
 }
 
@@ -173,12 +172,12 @@ impl Query {
     /// The newest state of one key.
     ///
     /// # Errors
-    /// [`Error::RecordNotFound`], also where a row is hidden; those of [`policy::may_read`]; [`Error::InvalidField`]; [`Error::ViewBehind`];
+    /// [`Error::RecordNotFound`], also where a row is hidden; those of [`policy::may_read`](super::policy::may_read); [`Error::InvalidField`]; [`Error::ViewBehind`];
     /// [`Error::QuotaExhausted`]; those of [`Audit::append`]. The same for every query.
     pub async fn get(&self, caller: &Identity, question: &Question, key: &str) -> Result<Shown, Error> {
         let mut asked = self.asked(caller, Action::GetRecord, &question.purpose);
         let found = async {
-            let access = self.admit(caller, question, &mut asked, |found, _| check_key(found, key)).await?;
+            let access = self.admit(caller, question, &mut asked, |found, _| check::key(found, key)).await?;
             asked.entry.target.key = Some(self.audit.key().key(&access.dataset.id, key));
             let (reader, key) = (self.view.reader(&access.dataset.id)?, key.to_owned());
             self.read(move |_| {
@@ -206,7 +205,7 @@ impl Query {
     ) -> Result<Page, Error> {
         let mut asked = self.asked(caller, Action::ListRecords, &question.purpose);
         let found = async {
-            let check = |found: &mut Violations, access: &Access| check_filter(found, access, filter);
+            let check = |found: &mut Violations, access: &Access| check::filter(found, access, filter);
             let access = self.admit(caller, question, &mut asked, check).await?;
             if !filter.is_empty() {
                 let values: Vec<_> = filter.iter().flat_map(|one| one.values.iter().map(String::as_str)).collect();
@@ -268,16 +267,19 @@ impl Query {
                 Some(bytes) => token::split(bytes)?,
                 None => (String::new(), None),
             };
+            let mut accesses = accesses.into_iter().filter(|access| access.dataset.id.as_str() >= dataset.as_str());
             let mut readers = Vec::new();
-            for access in accesses {
-                if access.dataset.id.as_str() >= dataset.as_str() {
-                    readers.push((self.view.reader(&access.dataset.id)?, access));
-                }
+            for access in accesses.by_ref().take(self.options.datasets_at_once_max) {
+                readers.push((self.view.reader(&access.dataset.id)?, access));
             }
+            let beyond = accesses.next().map(|access| access.dataset.id.clone());
             let mut budget = Budget::new(paging.size);
             let key = self.options.page_key.clone();
             self.read(move |stop| {
                 let (everything, mut released, mut next) = (RowFilter::default(), Vec::new(), String::new());
+                if let Some(beyond) = beyond {
+                    next = key.seal(&binding, &token::join(beyond.as_str(), None))?;
+                }
                 for (reader, access) in readers {
                     let id = access.dataset.id.as_str();
                     let after = after.take_if(|_| id == dataset);
@@ -314,7 +316,7 @@ impl Query {
     ) -> Result<Page, Error> {
         let mut asked = self.asked(caller, Action::ListRecordHistory, &question.purpose);
         let found = async {
-            let access = self.admit(caller, question, &mut asked, |found, _| check_key(found, key)).await?;
+            let access = self.admit(caller, question, &mut asked, |found, _| check::key(found, key)).await?;
             asked.entry.target.key = Some(self.audit.key().key(&access.dataset.id, key));
             let binding = Binding::new(Action::ListRecordHistory, caller, &question.purpose)
                 .text(access.dataset.id.as_str())
@@ -354,8 +356,8 @@ impl Query {
         let mut asked = self.asked(caller, Action::CompareRecord, &question.purpose);
         let found = async {
             let check = |found: &mut Violations, access: &Access| {
-                check_key(found, key);
-                check_compared(found, access, fields);
+                check::key(found, key);
+                check::compared(found, access, fields);
             };
             let access = self.admit(caller, question, &mut asked, check).await?;
             let target = &mut asked.entry.target;
@@ -409,97 +411,6 @@ impl Query {
         self.settle(asked, found).await
     }
 
-    fn asked(&self, caller: &Identity, action: Action, purpose: &str) -> Asked {
-        let mut entry = NewEntry::new(caller, action);
-        // A purpose that breaks the rules is refused below, and must not swell a trail that is kept for ever.
-        let mut form = Violations::default();
-        form.required("purpose", purpose);
-        if form.finish().is_ok() {
-            purpose.clone_into(&mut entry.purpose);
-        }
-        Asked { entry, begun: Instant::now() }
-    }
-
-    /// Permission, form, what must be waited for, and permission again.
-    async fn admit(
-        &self,
-        caller: &Identity,
-        question: &Question,
-        asked: &mut Asked,
-        check: impl Fn(&mut Violations, &Access),
-    ) -> Result<Arc<Access>, Error> {
-        asked.entry.dataset = question.dataset.parse().ok();
-        let access = self.may_read(caller, question, asked, &check)?;
-        if question.at_least.is_empty() {
-            return Ok(access);
-        }
-        let _place = self.waiting.try_acquire().map_err(|_| exhausted("waiting queries"))?;
-        let until: Vec<_> = question.at_least.iter().map(|at| (at.partition, at.offset.saturating_add(1))).collect();
-        self.view.wait_applied(&access.dataset.id, &until, self.options.wait_max).await?;
-        // Seconds may have passed.
-        self.may_read(caller, question, asked, &check)
-    }
-
-    fn may_read(
-        &self,
-        caller: &Identity,
-        question: &Question,
-        asked: &mut Asked,
-        check: &impl Fn(&mut Violations, &Access),
-    ) -> Result<Arc<Access>, Error> {
-        let access = policy::may_read(&self.catalogue.snapshot(), caller, &question.dataset, self.clock.now_ms())?;
-        asked.entry.grant.clone_from(&access.grant);
-        let mut found = Violations::default();
-        found.required("purpose", &question.purpose);
-        if !serves(&question.purpose, &access) {
-            refuse_purpose(&mut found);
-        }
-        let partitions = access.dataset.partitions;
-        if question.at_least.iter().any(|at| at.partition >= partitions) {
-            let (en, zh) =
-                (format!("the dataset has {partitions} partitions"), format!("该数据资源有 {partitions} 个分区"));
-            found.add("at_least", "OUT_OF_RANGE", en, zh);
-        }
-        if question.at_least.len() > usize::try_from(partitions).unwrap_or(usize::MAX) {
-            found.add("at_least", "TOO_MANY", "at most one position a partition", "每个分区至多一个位点");
-        }
-        check(&mut found, &access);
-        found.finish()?;
-        Ok(access)
-    }
-
-    fn admit_subject(
-        &self,
-        caller: &Identity,
-        purpose: &str,
-        (kind, value): (&str, &str),
-        asked: &mut Asked,
-    ) -> Result<Vec<Arc<Access>>, Error> {
-        let snapshot = self.catalogue.snapshot();
-        if snapshot.department(caller.department.as_str()).is_none() {
-            return Err(Error::IdentityUnknown);
-        }
-        asked.entry.target.subject = Some((SubjectKind::new(kind), self.audit.key().subject(kind, value)));
-        let mut found = Violations::default();
-        found.required("purpose", purpose);
-        for (path, text) in [("subject_kind", kind), ("subject", value)] {
-            found.required(path, text);
-            if text.len() > SUBJECT_BYTES_MAX {
-                let (en, zh) = (format!("at most {SUBJECT_BYTES_MAX} bytes"), format!("至多 {SUBJECT_BYTES_MAX} 字节"));
-                found.add(path, "TOO_LONG", en, zh);
-            }
-        }
-        let mut accesses = policy::readable(&snapshot, caller, self.clock.now_ms());
-        accesses.retain(|access| access.grants_subject());
-        let readable = !accesses.is_empty();
-        accesses.retain(|access| serves(purpose, access));
-        if readable && accesses.is_empty() {
-            refuse_purpose(&mut found);
-        }
-        found.finish()?;
-        Ok(accesses)
-    }
-
     /// Reads the view on a blocking thread, as far as there is room.
     async fn read<T: Send + 'static>(
         &self,
@@ -543,86 +454,6 @@ impl Query {
         };
         self.options.metrics.observe(action.as_str(), outcome, begun.elapsed());
         answer
-    }
-}
-
-/// A query under way: what will stand in the trail, and since when.
-struct Asked {
-    entry: NewEntry,
-    begun: Instant,
-}
-
-fn exhausted(what: &'static str) -> Error {
-    Error::QuotaExhausted { what, retry_after: RETRY_AFTER }
-}
-
-/// Whether the purpose is the grant's, or one that it begins with. An owner needs nobody's.
-fn serves(purpose: &str, access: &Access) -> bool {
-    let granted = access.purpose.trim();
-    let rest = purpose.trim().strip_prefix(granted);
-    access.grant.is_none() || rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphanumeric()))
-}
-
-fn refuse_purpose(found: &mut Violations) {
-    let (en, zh) = ("must be the grant's purpose, or begin with it", "应为授权所载用途，或以其开头");
-    found.add("purpose", "PURPOSE_NOT_GRANTED", en, zh);
-}
-
-fn check_key(found: &mut Violations, key: &str) {
-    if key.is_empty() {
-        found.add("key", "REQUIRED", "must not be empty", "不能为空");
-    } else if key.len() > KEY_BYTES_MAX {
-        found.add("key", "TOO_LONG", format!("at most {KEY_BYTES_MAX} bytes"), format!("至多 {KEY_BYTES_MAX} 字节"));
-    }
-}
-
-fn check_filter(found: &mut Violations, access: &Access, filter: &[RowCondition]) {
-    if filter.len() > CONDITIONS_MAX {
-        let (en, zh) = (format!("at most {CONDITIONS_MAX} conditions"), format!("至多 {CONDITIONS_MAX} 个条件"));
-        found.add("filter", "TOO_MANY", en, zh);
-    }
-    let indexed = access.dataset.compiled.indexed_fields();
-    for (number, condition) in filter.iter().enumerate().take(CONDITIONS_MAX) {
-        let (field, values) = (format!("filter[{number}].field"), format!("filter[{number}].values"));
-        if indexed.iter().all(|one| one.name != condition.field) {
-            found.add(field, "NOT_INDEXED", "no indexed field of the record type", "不是该记录标准的可检索字段");
-        } else if !access.grants_index(&condition.field) {
-            let (en, zh) = ("the grant does not show this field in clear", "授权未以明文提供此字段");
-            found.add(field, "FIELD_NOT_GRANTED", en, zh);
-        }
-        if condition.values.is_empty() {
-            found.add(&values, "REQUIRED", "name at least one value", "至少列出一个取值");
-        }
-        if condition.values.len() > VALUES_MAX {
-            found.add(&values, "TOO_MANY", format!("at most {VALUES_MAX} values"), format!("至多 {VALUES_MAX} 个取值"));
-        }
-        if condition.values.iter().any(|value| value.chars().nth(TEXT_CHARACTERS_MAX).is_some()) {
-            let most = TEXT_CHARACTERS_MAX;
-            found.add(&values, "TOO_LONG", format!("at most {most} characters"), format!("不得超过 {most} 个字符"));
-        }
-    }
-}
-
-fn check_compared(found: &mut Violations, access: &Access, fields: &[Compared]) {
-    if fields.is_empty() {
-        found.add("fields", "REQUIRED", "name at least one field", "至少列出一个字段");
-    }
-    if fields.len() > COMPARED_FIELDS_MAX {
-        let most = COMPARED_FIELDS_MAX;
-        found.add("fields", "TOO_MANY", format!("at most {most} fields"), format!("至多 {most} 个字段"));
-    }
-    for (number, field) in fields.iter().enumerate().take(COMPARED_FIELDS_MAX) {
-        let path = format!("fields[{number}].path");
-        if field.path.split('/').any(|step| step == "*") {
-            found.add(path, "NOT_A_VALUE", "name one element by its number", "应以序号指明某一元素");
-        } else if !access.grants_field(&field.path) {
-            let (en, zh) = ("no single value that the grant shows in clear", "不是授权以明文提供的单值字段");
-            found.add(path, "FIELD_NOT_GRANTED", en, zh);
-        }
-        if field.value.len() > COMPARED_BYTES_MAX {
-            let (en, zh) = (format!("at most {COMPARED_BYTES_MAX} bytes"), format!("至多 {COMPARED_BYTES_MAX} 字节"));
-            found.add(format!("fields[{number}].value"), "TOO_LONG", en, zh);
-        }
     }
 }
 
