@@ -260,7 +260,7 @@ section! {
 section! {
     /// Delivery: the streams by which records reach subscribers.
     pub struct Delivery {
-        /// Subscribe streams at once on this node; a further one is told to come back (QUOTA_EXHAUSTED). Changing it: each costs some 100 KiB while records
+        /// Subscribe streams at once on this node; a further one is told to come back (QUOTA_EXHAUSTED). Changing it: each costs memory while records
         /// flow. Default because fifty departments with eighty subscriptions each are as many. Since 0.1.0.
         value streams_max: usize = 4096, within 1, 100000;
         /// Newest records of one dataset in memory, as projected and encoded too, shared by all its subscribers; only datasets with an open stream have any.
@@ -274,7 +274,8 @@ section! {
         /// Bytes of those records. Changing it: as above. Default because it lets a subscriber of large records have some sixty of them. Since 0.1.0.
         value unacknowledged_bytes_max: Size = "64MiB", within "1MiB", "4GiB";
         /// How long an acknowledgement may wait for others before the cursor is written to the log. Changing it: longer writes less, and after a crash that many
-        /// acknowledgements are lost, so that their records come again. Default because a write each half second costs nothing. Since 0.1.0.
+        /// acknowledgements are lost, so that their records come again. Default because a write each half second is
+        /// little beside the records. Since 0.1.0.
         value cursor_delay: Duration = "500ms", within "10ms", "1m";
     }
 }
