@@ -54,6 +54,9 @@ use crate::config::Secret;
 /// How long a question waits before it is asked again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How long a refresh of what the client knows about topics may take of a question's time.
+const METADATA_REFRESH: Duration = Duration::from_secs(2);
+
 /// How the Kafka log is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -379,7 +382,12 @@ impl Shared {
                     return Ok(answer);
                 }
                 Err(cause) if !is_passing(&cause) || left <= RETRY => return Err(self.away(cause)),
-                Err(_) => std::thread::sleep(RETRY),
+                Err(_) => {
+                    // A node that has just come back may say once that it knows no such topic. The client believes that for minutes; asking for all topics
+                    // is what makes it look again. Whether that works shows in the next round.
+                    drop(self.asker.fetch_metadata(None, Timeout::After(left.min(METADATA_REFRESH))));
+                    std::thread::sleep(RETRY);
+                }
             }
         }
     }
