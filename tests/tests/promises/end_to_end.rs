@@ -89,7 +89,7 @@ async fn adapters_go_on_while_the_broker_is_killed_again_and_again() {
         tokio::time::sleep(Duration::from_millis(150 + 100 * round)).await;
         city.crash().await;
     }
-    eventually(60, "both sides hold the same", async || {
+    eventually(180, "both sides hold the same", async || {
         let answer = inbox.reconcile().await;
         answer["comparisons"][0]["equal"] == true && answer["comparisons"][0]["ours"]["count"] == 2000
     })

@@ -43,7 +43,7 @@ async fn kafka_stopped_and_started_under_load_loses_and_doubles_nothing() {
         }
         eventually(30, "the node is ready again", async || matches!(city.node.health().await, Some((200, _)))).await;
     }
-    within(60, "the source settles", async {
+    within(180, "the source settles", async {
         while source.settle(&client).await.is_err() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
