@@ -1,7 +1,7 @@
 //! What every adapter shares: traits, the runner's loop, checkpoints, dead letters and reconciliation.
 //!
 //! An adapter is a process at a department's edge: read-only on a source, or writing only to an inbox that the department owns. This crate has
-//! the loop, the adapter has the department. An adapter implements [`Adapter`], and behind it [`Source`] or [`Sink`]; or takes one from here: [`file`] and
+//! the loop, the adapter has the department. An adapter implements [`Adapter`], and behind it [`Source`] or [`Sink`]; or takes one from here: [`mod@file`] and
 //! [`database`] read rows for which a department writes a [`rows::RowMapping`], [`inbox`] fills a table.
 //!
 //! Promises: a row that a source yields is accepted by the exchange, unchanged, or set aside with its raw bytes and the reason; a record
