@@ -312,8 +312,8 @@ section! {
         /// Streams that a client may reset before they were looked at; beyond, its connection ends. Changing it: rarely useful. Default as the library's,
         /// against rapid resets (CVE-2023-44487). Since 0.1.0.
         value pending_accept_resets_max: usize = 20, within 1, 10000;
-        /// Bytes of one message; a larger one is refused (OUT_OF_RANGE). Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default
-        /// because a batch has at most 4 MiB. Since 0.1.0.
+        /// Bytes of one message; a larger one is refused: a call by OUT_OF_RANGE, a publish stream by BATCH_TOO_LARGE, a subscribe stream by INVALID_FIELD.
+        /// Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default because a batch has at most 4 MiB. Since 0.1.0.
         value message_bytes_max: Size = "5MiB", within "1MiB", "64MiB";
         /// Records of one published batch. Changing it: publishers are told when they open a stream. Default because what a batch
         /// costs beside its records is spread over enough of them by then. Since 0.1.0.

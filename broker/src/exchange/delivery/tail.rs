@@ -1,7 +1,7 @@
 //! The newest entries of one dataset in memory, shared by all who read at its end.
 //!
-//! Bounded in bytes, what is projected and encoded included: the oldest entry goes first, whoever still wants it reads the log. So a slow subscriber neither holds memory nor anybody
-//! else.
+//! Bounded in bytes, what is projected and encoded included: the oldest entry goes first, whoever still wants it reads the log. So a slow subscriber neither holds
+//! memory nor anybody else.
 
 use std::{
     collections::VecDeque,

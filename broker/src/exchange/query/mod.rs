@@ -458,7 +458,7 @@ impl Query {
 }
 
 fn compile(access: &Access, conditions: &[RowCondition]) -> Result<RowFilter, Error> {
-    // Checked by `check_filter`.
+    // Checked by `check::filter`.
     RowFilter::compile(&access.dataset.compiled, conditions).map_err(Error::internal)
 }
 

@@ -383,8 +383,8 @@ impl Shared {
                 }
                 Err(cause) if !is_passing(&cause) || left <= RETRY => return Err(self.away(cause)),
                 Err(_) => {
-                    // A node that has just come back may say once that it knows no such topic. The client believes that for minutes; asking for all topics
-                    // is what makes it look again. Whether that works shows in the next round.
+                    // A node that has just come back may say once that it knows no such topic, and the client was seen to go on believing it for more than a
+                    // minute. Asking for all topics makes it look again; whether that helped shows in the next round.
                     drop(self.asker.fetch_metadata(None, Timeout::After(left.min(METADATA_REFRESH))));
                     std::thread::sleep(RETRY);
                 }
