@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AdapterError, CheckReport, MappingError, Position, Sink, Source, SourceRecord};
+use crate::{AdapterError, CheckReport, MappingError, Position, Sink, Source, SourceRecord, config::Config};
 
 /// A department's adapter. Implemented on a unit struct; does each thing once, and leaves retry, deadlines, dead letters, metrics and
 /// shutdown to the runner.
@@ -141,6 +141,16 @@ pub trait ErasedAdapter: Send + Sync {
         table: &toml::Table,
         raws: &[&[u8]],
     ) -> Result<Vec<Result<SourceRecord, MappingError>>, AdapterError>;
+}
+
+/// Opens the sink for a command that looks at it or writes a few records, beside whatever runs.
+///
+/// # Errors
+/// Those of [`Adapter::open`]; configuration where the adapter opens no sink.
+pub(crate) async fn open_sink(adapter: &dyn ErasedAdapter, config: &Config) -> Result<Box<dyn Sink>, AdapterError> {
+    let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
+    let roles = adapter.open_with(&config.table, context).await?;
+    roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))
 }
 
 fn parse<A: Adapter>(table: &toml::Table) -> Result<A::Config, Vec<String>> {

@@ -1,10 +1,9 @@
 //! What an operator does with dead letters: lists them, looks at the raw bytes, and replays them once the mapping, the standard or the inbox
 //! has been mended. Works beside a running adapter.
 
-use tokio_util::sync::CancellationToken;
-
 use crate::{
-    AdapterError, Context, ErasedAdapter, ErrorClass, Outcome,
+    AdapterError, ErasedAdapter, ErrorClass, Outcome,
+    adapter::open_sink,
     config::Config,
     state,
     state::{DeadLetter, Direction, LetterState, Replay, State, record_of},
@@ -131,9 +130,7 @@ async fn deliver_again(
     config: &Config,
     letters: Vec<DeadLetter>,
 ) -> Result<Vec<(i64, Replay)>, Error> {
-    let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
-    let roles = adapter.open_with(&config.table, context).await?;
-    let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
+    let sink = open_sink(adapter, config).await?;
     let mut ids = Vec::new();
     let mut records = Vec::new();
     for letter in letters {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde::Serialize;
 use shuqiao_proto::v1;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AdapterError, Context, ErasedAdapter, ErrorClass,
+    AdapterError, ErasedAdapter, ErrorClass,
+    adapter::open_sink,
     config::Config,
     exchange::{self, Connection},
     state,
@@ -156,9 +156,7 @@ async fn compare_sink(
     until: Instant,
 ) -> Result<Comparison, Error> {
     let (dataset, purpose) = (&subscription.dataset, purpose(config, Some(subscription)));
-    let context = Context::new(None, true, config.state.directory(), CancellationToken::new());
-    let roles = adapter.open_with(&config.table, context).await?;
-    let sink = roles.sink.ok_or_else(|| AdapterError::configuration("the adapter opens no sink"))?;
+    let sink = open_sink(adapter, config).await?;
     loop {
         let ours = Side::new(sink.digest().await?);
         let theirs = exchange_side(connection, dataset, purpose, Vec::new()).await;

@@ -1,9 +1,12 @@
 //! The rooms of one node over an embedded log in a directory of its own, for tests of the rooms above them.
 
+mod watched;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use ring::signature::Ed25519KeyPair;
 
+pub(crate) use self::watched::Watched;
 use super::{
     audit::{self, Audit, AuditKey},
     catalogue::{Catalogue, Command, fixtures as catalogue},
@@ -39,9 +42,7 @@ impl City {
     /// Opens the rooms on a directory and enrols the three departments and [`DATASET`] where they are not yet.
     pub(crate) async fn open(directory: &Path) -> Self {
         let clock = Clock::manual(1_000_000);
-        let options = log::embedded::Options { free_bytes_min: 0, ..log::embedded::Options::at(directory.join("log")) };
-        let opened = Embedded::open(options, clock.clone(), log::Metrics::default()).expect("the log opens");
-        Self::on(Arc::new(opened), directory, clock).await
+        Self::on(Arc::new(embedded_log(directory, clock.clone())), directory, clock).await
     }
 
     /// As [`City::open`], on a log that the test made.
@@ -100,6 +101,12 @@ impl City {
         assert_eq!(self.tasks.drain(Duration::from_secs(10)).await, 0, "every task ends");
         self.log.close().await;
     }
+}
+
+/// The embedded log of a city in a directory.
+fn embedded_log(directory: &Path, clock: Clock) -> Embedded {
+    let options = log::embedded::Options { free_bytes_min: 0, ..log::embedded::Options::at(directory.join("log")) };
+    Embedded::open(options, clock, log::Metrics::default()).expect("the log opens")
 }
 
 /// A batch of the sample type.

@@ -9,16 +9,17 @@ use shuqiao_proto::{
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
-    answers::{self, AnswerStream},
-    peer, publish, subscribe,
+    answers::{self, AnswerStream, Answers},
+    peer::{self, Peer},
+    publish, subscribe,
 };
 use crate::{
-    exchange::{Error, delivery::Delivery, publishing::Publisher},
+    exchange::{Error, delivery::Delivery, identity::Identity, publishing::Publisher},
     shutdown::Tasks,
 };
 
 /// How long a client may take to send its first message.
-pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service, over publishing and delivery.
 #[derive(Clone, Debug)]
@@ -33,6 +34,25 @@ pub struct ExchangeRpc {
     pub tasks: Tasks,
 }
 
+/// One stream, as the task that serves it gets it.
+pub(super) struct Call<Q, A> {
+    pub(super) caller: Arc<Identity>,
+    pub(super) peer: Peer,
+    pub(super) requests: Streaming<Q>,
+    pub(super) answers: Answers<A>,
+    pub(super) unread_timeout: Duration,
+    pub(super) tasks: Tasks,
+}
+
+impl ExchangeRpc {
+    fn call<Q, A>(&self, request: Request<Streaming<Q>>) -> Result<(Call<Q, A>, AnswerStream<A>), Status> {
+        let (caller, peer) = peer::caller(&request)?;
+        let (answers, stream) = answers::queue();
+        let (unread_timeout, tasks) = (self.unread_timeout, self.tasks.clone());
+        Ok((Call { caller, peer, requests: request.into_inner(), answers, unread_timeout, tasks }, stream))
+    }
+}
+
 #[tonic::async_trait]
 impl ExchangeService for ExchangeRpc {
     type PublishStream = AnswerStream<v1::PublishResponse>;
@@ -42,18 +62,8 @@ impl ExchangeService for ExchangeRpc {
         &self,
         request: Request<Streaming<v1::PublishRequest>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        let (caller, peer) = peer::caller(&request)?;
-        let (answers, stream) = answers::queue();
-        let serving = publish::serve(
-            self.publisher.clone(),
-            caller,
-            peer,
-            request.into_inner(),
-            answers,
-            self.unread_timeout,
-            self.tasks.clone(),
-        );
-        self.tasks.spawn("publish", serving);
+        let (call, stream) = self.call(request)?;
+        self.tasks.spawn("publish", publish::serve(self.publisher.clone(), call));
         Ok(Response::new(stream))
     }
 
@@ -61,46 +71,51 @@ impl ExchangeService for ExchangeRpc {
         &self,
         request: Request<Streaming<v1::SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let (caller, peer) = peer::caller(&request)?;
-        let (answers, stream) = answers::queue();
-        let serving = subscribe::serve(
-            self.delivery.clone(),
-            caller,
-            peer,
-            request.into_inner(),
-            answers,
-            self.unread_timeout,
-            self.tasks.clone(),
-        );
-        self.tasks.spawn("subscribe", serving);
+        let (call, stream) = self.call(request)?;
+        self.tasks.spawn("subscribe", subscribe::serve(self.delivery.clone(), call));
         Ok(Response::new(stream))
     }
 }
 
-/// What it means that the next message of a stream cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// Beyond the node's bound for a message.
-    TooLarge,
-    /// No message of the protocol.
-    Malformed,
-    /// The client is gone.
-    Gone,
-}
-
-impl Unreadable {
-    /// By the code that tonic gives it.
-    pub(super) fn of(status: &Status) -> Self {
-        match status.code() {
-            Code::OutOfRange => Self::TooLarge,
-            Code::Internal | Code::Unimplemented => Self::Malformed,
-            _ => Self::Gone,
-        }
+/// Waits for a stream to be opened. That may take long: who loses its certificate meanwhile, or comes to a node that stops, is not kept waiting.
+pub(super) async fn opening<T>(
+    peer: &Peer,
+    tasks: &Tasks,
+    opened: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let draining = tasks.token();
+    tokio::select! {
+        biased;
+        () = peer.revoked.cancelled() => Err(Error::CertificateRevoked),
+        () = draining.cancelled() => Err(Error::Draining),
+        opened = opened => opened,
     }
 }
 
-/// A message that is none.
-pub(super) fn malformed() -> Error {
-    let en = "the message cannot be read: compare the protocol's version";
-    Error::invalid("request", "UNREADABLE", en, "无法解析消息，请核对协议版本")
+/// Waits for the first message. `None` if the client went away without one.
+pub(super) async fn first<Q>(
+    requests: &mut Streaming<Q>,
+    too_large: impl FnOnce() -> Error,
+) -> Result<Option<Q>, Error> {
+    match tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await.map_err(|_| Error::ClientTooSlow)? {
+        Ok(first) => Ok(first),
+        Err(status) => unreadable(&status, too_large).map_or(Ok(None), Err),
+    }
+}
+
+/// The first message was another one.
+pub(super) fn open_first() -> Error {
+    Error::invalid("request", "OPEN_FIRST", "the first message is `open`", "首条消息应为 open")
+}
+
+/// The error of a message that cannot be read, by the code that tonic gives it; nothing where the client is gone. `too_large`: it is beyond the node's bound.
+pub(super) fn unreadable(status: &Status, too_large: impl FnOnce() -> Error) -> Option<Error> {
+    match status.code() {
+        Code::OutOfRange => Some(too_large()),
+        Code::Internal | Code::Unimplemented => {
+            let en = "the message cannot be read: compare the protocol's version";
+            Some(Error::invalid("request", "UNREADABLE", en, "无法解析消息，请核对协议版本"))
+        }
+        _ => None,
+    }
 }

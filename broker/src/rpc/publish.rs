@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use shuqiao_proto::v1::{self, publish_request, publish_response};
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::{
     answers::{Answers, Unsent},
     convert,
-    exchange::{OPEN_TIMEOUT, Unreadable, malformed},
+    exchange::{Call, first, open_first, opening, unreadable},
     peer::Peer,
     status,
 };
@@ -37,24 +37,9 @@ enum Step {
 }
 
 /// Serves one stream until it ends; every end but the client's own is told as a status.
-pub(super) async fn serve(
-    publisher: Arc<Publisher>,
-    caller: Arc<Identity>,
-    peer: Peer,
-    mut requests: Streaming<v1::PublishRequest>,
-    answers: Answers<v1::PublishResponse>,
-    unread_timeout: Duration,
-    tasks: Tasks,
-) {
-    let draining = tasks.token();
-    // Opening may wait for the view: who loses its certificate meanwhile, or comes to a node that stops, is not kept waiting.
-    let opening = tokio::select! {
-        biased;
-        () = peer.revoked.cancelled() => Err(Error::CertificateRevoked),
-        () = draining.cancelled() => Err(Error::Draining),
-        opening = open(&publisher, &caller, &mut requests) => opening,
-    };
-    let session = match opening {
+pub(super) async fn serve(publisher: Arc<Publisher>, call: Call<v1::PublishRequest, v1::PublishResponse>) {
+    let Call { caller, peer, mut requests, answers, unread_timeout, tasks } = call;
+    let session = match opening(&peer, &tasks, open(&publisher, &caller, &mut requests)).await {
         Ok(Some(session)) => session,
         Ok(None) => return,
         Err(error) => return answers.finish(status::of(error)),
@@ -68,31 +53,21 @@ pub(super) async fn serve(
     tokio::join!(read(session, peer, requests, steps, batch_bytes_max, tasks), write(ordered, answers, unread_timeout));
 }
 
-/// Waits for the first message. `None` if the client went away without one.
+/// Opens a session by the first message. `None` if the client went away without one.
 async fn open(
     publisher: &Publisher,
     caller: &Arc<Identity>,
     requests: &mut Streaming<v1::PublishRequest>,
 ) -> Result<Option<Session>, Error> {
-    let first = tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await;
-    match first.map_err(|_| Error::ClientTooSlow)? {
-        Ok(Some(v1::PublishRequest { request: Some(publish_request::Request::Open(open)) })) => {
-            publisher.open(caller, &open.dataset, &open.source).await.map(Some)
-        }
-        Ok(Some(_)) => Err(Error::invalid("request", "OPEN_FIRST", "the first message is `open`", "首条消息应为 open")),
-        Ok(None) => Ok(None),
-        Err(status) => unreadable(&status, publisher.options().batch_bytes_max).map_or(Ok(None), Err),
-    }
+    let batch_bytes_max = publisher.options().batch_bytes_max;
+    let Some(message) = first(requests, || too_large(batch_bytes_max)).await? else { return Ok(None) };
+    let Some(publish_request::Request::Open(open)) = message.request else { return Err(open_first()) };
+    publisher.open(caller, &open.dataset, &open.source).await.map(Some)
 }
 
-/// The error of a message that cannot be read; nothing where the client is gone.
-fn unreadable(status: &Status, batch_bytes_max: usize) -> Option<Error> {
-    match Unreadable::of(status) {
-        // A message may be larger than a batch.
-        Unreadable::TooLarge => Some(Error::BatchTooLarge { limit: batch_bytes_max as u64, unit: "bytes" }),
-        Unreadable::Malformed => Some(malformed()),
-        Unreadable::Gone => None,
-    }
+/// A message may be larger than a batch, so one beyond the node's bound holds a batch beyond its own.
+fn too_large(batch_bytes_max: usize) -> Error {
+    Error::BatchTooLarge { limit: batch_bytes_max as u64, unit: "bytes" }
 }
 
 fn opened(publisher: &Publisher, caller: &Identity, session: &Session) -> v1::PublishResponse {
@@ -132,7 +107,7 @@ async fn read(
                 Ok(Some(message)) => batch(message),
                 // The client has said all: what it sent is still acknowledged.
                 Ok(None) => return,
-                Err(status) => match unreadable(&status, batch_bytes_max) {
+                Err(status) => match unreadable(&status, || too_large(batch_bytes_max)) {
                     // A refused batch is put on the trail, as those that could be read are.
                     Some(error @ Error::BatchTooLarge { .. }) => Err(session.refuse(error).await),
                     Some(error) => Err(error),

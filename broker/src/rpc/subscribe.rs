@@ -10,24 +10,20 @@ use shuqiao_proto::{
     encoded::{self, Response},
     v1::{self, subscribe_request::Request},
 };
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::{
     answers::{Answers, Unsent},
     convert,
-    exchange::{OPEN_TIMEOUT, Unreadable, malformed},
-    peer::Peer,
+    exchange::{Call, first, open_first, opening, unreadable},
     status,
 };
-use crate::{
-    exchange::{
-        Error,
-        catalogue::Etag,
-        delivery::{Batch, Delivery, Event, Handle, Open, Stream},
-        identity::Identity,
-        model::Position,
-    },
-    shutdown::Tasks,
+use crate::exchange::{
+    Error,
+    catalogue::Etag,
+    delivery::{Batch, Delivery, Event, Handle, Open, Stream},
+    identity::Identity,
+    model::Position,
 };
 
 /// How long the last cursor waits for room: whoever reads gets it, who does not will not.
@@ -43,23 +39,9 @@ enum End {
 
 /// Serves one stream until it ends; every end but the client's own is told as a status, at once: what waits to be read is dropped, and comes again where the
 /// subscription goes on.
-pub(super) async fn serve(
-    delivery: Arc<Delivery>,
-    caller: Arc<Identity>,
-    peer: Peer,
-    mut requests: Streaming<v1::SubscribeRequest>,
-    answers: Answers<encoded::SubscribeResponse>,
-    unread_timeout: Duration,
-    tasks: Tasks,
-) {
-    let draining = tasks.token();
-    let opened = tokio::select! {
-        biased;
-        () = peer.revoked.cancelled() => Err(Error::CertificateRevoked),
-        () = draining.cancelled() => Err(Error::Draining),
-        opened = open(&delivery, &caller, &mut requests) => opened,
-    };
-    let mut stream = match opened {
+pub(super) async fn serve(delivery: Arc<Delivery>, call: Call<v1::SubscribeRequest, encoded::SubscribeResponse>) {
+    let Call { caller, peer, mut requests, answers, unread_timeout, tasks } = call;
+    let mut stream = match opening(&peer, &tasks, open(&delivery, &caller, &mut requests)).await {
         Ok(Some(stream)) => stream,
         Ok(None) => return,
         Err(error) => return answers.cut(status::of(error)),
@@ -86,35 +68,21 @@ pub(super) async fn serve(
     }
 }
 
-/// Waits for the first message. `None` if the client went away without one.
+/// Opens a stream by the first message. `None` if the client went away without one.
 async fn open(
     delivery: &Delivery,
     caller: &Arc<Identity>,
     requests: &mut Streaming<v1::SubscribeRequest>,
 ) -> Result<Option<Stream>, Error> {
-    let first = tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await;
-    match first.map_err(|_| Error::ClientTooSlow)? {
-        Ok(Some(v1::SubscribeRequest { request: Some(Request::Open(open)) })) => {
-            let v1::SubscribeOpen { subscription, held, credit } = open;
-            let held = held.into_iter().map(convert::read_position).collect();
-            delivery.subscribe(caller, Open { subscription, held, credit }).await.map(Some)
-        }
-        Ok(Some(_)) => Err(Error::invalid("request", "OPEN_FIRST", "the first message is `open`", "首条消息应为 open")),
-        Ok(None) => Ok(None),
-        Err(status) => unreadable(&status).map_or(Ok(None), Err),
-    }
+    let Some(message) = first(requests, too_large).await? else { return Ok(None) };
+    let Some(Request::Open(open)) = message.request else { return Err(open_first()) };
+    let v1::SubscribeOpen { subscription, held, credit } = open;
+    let held = held.into_iter().map(convert::read_position).collect();
+    delivery.subscribe(caller, Open { subscription, held, credit }).await.map(Some)
 }
 
-/// The error of a message that cannot be read; nothing where the client is gone.
-fn unreadable(status: &Status) -> Option<Error> {
-    match Unreadable::of(status) {
-        Unreadable::TooLarge => {
-            let (en, zh) = ("larger than a message may be", "超过单条消息的大小上限");
-            Some(Error::invalid("request", "TOO_LARGE", en, zh))
-        }
-        Unreadable::Malformed => Some(malformed()),
-        Unreadable::Gone => None,
-    }
+fn too_large() -> Error {
+    Error::invalid("request", "TOO_LARGE", "larger than a message may be", "超过单条消息的大小上限")
 }
 
 async fn read(requests: &mut Streaming<v1::SubscribeRequest>, handle: &Handle) -> End {
@@ -135,7 +103,7 @@ async fn read(requests: &mut Streaming<v1::SubscribeRequest>, handle: &Handle) -
                 ));
             }
             Ok(None) => return End::Client,
-            Err(status) => return unreadable(&status).map_or(End::Client, End::Exchange),
+            Err(status) => return unreadable(&status, too_large).map_or(End::Client, End::Exchange),
         }
     }
 }

@@ -134,7 +134,6 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Publisher {
     context: Arc<Context>,
-    catalogue: Arc<Catalogue>,
     view: Arc<View>,
     sessions: Arc<Sessions>,
     options: Options,
@@ -156,8 +155,8 @@ impl Publisher {
         metrics: Metrics,
         tasks: Tasks,
     ) -> Self {
-        let context = Arc::new(Context { log, audit, node, key, clock, metrics });
-        Self { context, catalogue, view, sessions: Arc::default(), options, tasks }
+        let context = Arc::new(Context { log, catalogue, audit, node, key, clock, metrics });
+        Self { context, view, sessions: Arc::default(), options, tasks }
     }
 
     /// The bounds that sessions keep.
@@ -173,12 +172,7 @@ impl Publisher {
     pub async fn open(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
         match self.begin(caller, dataset, source).await {
             Ok(session) => Ok(session),
-            Err(error) => {
-                if let Some(reason) = error.refusal() {
-                    self.catalogue.metrics().deny(reason);
-                }
-                Err(self.context.refuse(caller, dataset.parse().ok(), error).await)
-            }
+            Err(error) => Err(self.context.refuse(caller, dataset.parse().ok(), error).await),
         }
     }
 
@@ -191,7 +185,7 @@ impl Publisher {
                 "应为空，或与证书所载系统一致",
             ));
         }
-        let snapshot = self.catalogue.snapshot();
+        let snapshot = self.context.catalogue.snapshot();
         let dataset = policy::may_publish(&snapshot, caller, dataset)?;
         let place = self.sessions.take_over(dataset.id.clone(), caller.source.clone());
         place.settled(self.options.open_timeout).await?;
@@ -208,7 +202,6 @@ impl Publisher {
         place.check()?;
         Ok(Session::new(
             self.context.clone(),
-            self.catalogue.clone(),
             self.options,
             self.tasks.clone(),
             caller.clone(),

@@ -35,6 +35,7 @@ use crate::{
 /// What every session of a node shares.
 pub(super) struct Context {
     pub(super) log: Arc<dyn Log>,
+    pub(super) catalogue: Arc<Catalogue>,
     pub(super) audit: Arc<Audit>,
     pub(super) node: String,
     pub(super) key: Ed25519KeyPair,
@@ -49,9 +50,10 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// Puts a refusal on the trail. Answers with the refusal, or with what kept it from the trail.
+    /// Counts a refusal and puts it on the trail. Answers with the refusal, or with what kept it from the trail.
     pub(super) async fn refuse(&self, caller: &Identity, dataset: Option<DatasetId>, error: Error) -> Error {
         let Some(reason) = error.refusal() else { return error };
+        self.catalogue.metrics().deny(reason);
         let entry = NewEntry {
             dataset,
             outcome: audit::Outcome::Denied(reason),
@@ -101,7 +103,6 @@ pub type Acknowledging = JoinHandle<Result<Acknowledgement, Error>>;
 #[derive(Debug)]
 pub struct Session {
     context: Arc<Context>,
-    catalogue: Arc<Catalogue>,
     options: Options,
     tasks: Tasks,
     caller: Arc<Identity>,
@@ -145,7 +146,6 @@ impl Session {
     #[expect(clippy::too_many_arguments, reason = "the one caller is Publisher::open")]
     pub(super) fn new(
         context: Arc<Context>,
-        catalogue: Arc<Catalogue>,
         options: Options,
         tasks: Tasks,
         caller: Arc<Identity>,
@@ -159,7 +159,6 @@ impl Session {
         let encoder = Encoder::new(&caller.source, &dataset.record_type);
         Self {
             context,
-            catalogue,
             options,
             tasks,
             caller,
@@ -200,9 +199,6 @@ impl Session {
 
     /// Puts the refusal of a batch on the trail. Answers with the error that ends the session.
     pub async fn refuse(&self, error: Error) -> Error {
-        if let Some(reason) = error.refusal() {
-            self.catalogue.metrics().deny(reason);
-        }
         self.context.refuse(&self.caller, Some(self.dataset.id.clone()), error).await
     }
 
@@ -237,7 +233,7 @@ impl Session {
     }
 
     fn check_permission(&mut self) -> Result<(), Error> {
-        let snapshot = self.catalogue.snapshot();
+        let snapshot = self.context.catalogue.snapshot();
         if snapshot.epoch != self.epoch {
             self.dataset = policy::may_publish(&snapshot, &self.caller, self.dataset.id.as_str())?;
             self.epoch = snapshot.epoch;

@@ -1,10 +1,7 @@
 //! Publishing over a real embedded log, catalogue, view and trail.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -17,13 +14,10 @@ use crate::{
         audit::Query,
         catalogue::{Command, fixtures as catalogue},
         clock::Clock,
-        fixtures::{City, DATASET, OWNER, batch, delete, upsert},
+        fixtures::{City, DATASET, OWNER, Watched, batch, delete, upsert},
         model::{Operation, Position},
     },
-    log::{
-        self, Bounds, Entry, Health, Log, Pending, Reader, Topic, TopicSpec,
-        embedded::{self, Embedded},
-    },
+    log::Topic,
 };
 
 const NODE_KEY: [u8; 32] = [3; 32];
@@ -60,62 +54,14 @@ async fn denials(city: &City) -> Vec<String> {
     page.lines.iter().filter_map(denied).collect()
 }
 
-/// A log that, once armed, fails the next batch of records without storing it, and goes on as if nothing had been.
-#[derive(Debug)]
-struct Forgetful {
-    log: Embedded,
-    armed: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Log for Forgetful {
-    fn home(&self) -> &'static str {
-        self.log.home()
-    }
-
-    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), log::Error> {
-        self.log.ensure_topic(spec).await
-    }
-
-    async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, log::Error> {
-        if topic.as_str().contains(".dataset.") && self.armed.swap(false, Ordering::SeqCst) {
-            let away = log::Error::Unavailable(Arc::new(std::io::Error::other("away")));
-            return Ok(Box::pin(std::future::ready(vec![Err(away); entries.len()])));
-        }
-        self.log.submit(topic, entries).await
-    }
-
-    async fn read(&self, topic: &Topic, from: &[(u32, u64)]) -> Result<Box<dyn Reader>, log::Error> {
-        self.log.read(topic, from).await
-    }
-
-    async fn bounds(&self, topic: &Topic) -> Result<Vec<Bounds>, log::Error> {
-        self.log.bounds(topic).await
-    }
-
-    async fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<Vec<u64>, log::Error> {
-        self.log.offsets_at(topic, time_ms).await
-    }
-
-    fn health(&self) -> Health {
-        self.log.health()
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
-    }
-}
-
 #[tokio::test]
 async fn after_an_unknown_outcome_a_session_takes_nothing_that_would_make_it_look_stored() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1_000_000);
-    let options = embedded::Options { free_bytes_min: 0, ..embedded::Options::at(directory.path().join("log")) };
-    let log = Embedded::open(options, clock.clone(), log::Metrics::default()).unwrap();
-    let log = Arc::new(Forgetful { log, armed: AtomicBool::new(false) });
+    let log = Arc::new(Watched::open(directory.path(), clock.clone()));
     let city = City::on(log.clone(), directory.path(), clock).await;
     let mut session = city.session().await;
-    log.armed.store(true, Ordering::SeqCst);
+    log.forgets_records.store(true, Ordering::SeqCst);
     let answer = city.publish(&mut session, vec![upsert(1, "a", "1")]).await;
     assert_eq!(answer.results, [(1, Fate::Unknown)]);
     assert!(matches!(answer.failure, Some(Error::LogUnavailable(_))) && answer.receipt.is_none(), "{answer:?}");

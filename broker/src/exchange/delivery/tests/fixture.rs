@@ -1,18 +1,8 @@
-//! A city with a subscriber, over a log that counts its readers and can hold or fail what goes to one topic.
+//! A city with a subscriber, over a log that is watched.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
 
 use super::super::{Batch, Delivery, Event, Open, Options, Stream};
 use crate::{
@@ -24,69 +14,16 @@ use crate::{
             fixtures::{new_grant, new_subscription, system},
         },
         clock::Clock,
-        fixtures::{City, DATASET, OWNER},
+        fixtures::{City, DATASET, OWNER, Watched},
         identity::Identity,
         model::{Operation, Position},
         publishing::NewRecord,
     },
-    log::{self, Bounds, Entry, Health, Log, Pending, Reader, Topic, TopicSpec, embedded::Embedded},
+    log::Topic,
 };
 
 pub(crate) const SUBSCRIPTION: &str = "taxation.sample";
 pub(crate) const GRANT: &str = "shows-sample";
-
-/// An embedded log, watched.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) log: Embedded,
-    readers: Mutex<HashMap<Topic, usize>>,
-    /// Submissions to the audit trail fail.
-    pub(crate) audit_fails: AtomicBool,
-    /// Submissions to the audit trail wait while it is true.
-    pub(crate) audit_waits: watch::Sender<bool>,
-}
-
-#[async_trait::async_trait]
-impl Log for Watched {
-    fn home(&self) -> &'static str {
-        self.log.home()
-    }
-
-    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), log::Error> {
-        self.log.ensure_topic(spec).await
-    }
-
-    async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, log::Error> {
-        if *topic == Topic::audit("test") {
-            if self.audit_fails.load(Ordering::SeqCst) {
-                return Err(log::Error::Unavailable(Arc::new(std::io::Error::other("as the test wants it"))));
-            }
-            self.audit_waits.subscribe().wait_for(|waits| !waits).await.expect("the sender is here");
-        }
-        self.log.submit(topic, entries).await
-    }
-
-    async fn read(&self, topic: &Topic, from: &[(u32, u64)]) -> Result<Box<dyn Reader>, log::Error> {
-        *self.readers.lock().entry(topic.clone()).or_default() += 1;
-        self.log.read(topic, from).await
-    }
-
-    async fn bounds(&self, topic: &Topic) -> Result<Vec<Bounds>, log::Error> {
-        self.log.bounds(topic).await
-    }
-
-    async fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<Vec<u64>, log::Error> {
-        self.log.offsets_at(topic, time_ms).await
-    }
-
-    fn health(&self) -> Health {
-        self.log.health()
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
-    }
-}
 
 /// The city, with delivery.
 pub(crate) struct House {
@@ -118,14 +55,7 @@ impl House {
 
     pub(crate) async fn with(directory: &Path, options: Options) -> Self {
         let clock = Clock::manual(1_000_000);
-        let embedded =
-            log::embedded::Options { free_bytes_min: 0, ..log::embedded::Options::at(directory.join("log")) };
-        let log = Arc::new(Watched {
-            log: Embedded::open(embedded, clock.clone(), log::Metrics::default()).expect("the log opens"),
-            readers: Mutex::default(),
-            audit_fails: AtomicBool::new(false),
-            audit_waits: watch::Sender::new(false),
-        });
+        let log = Arc::new(Watched::open(directory, clock.clone()));
         let city = City::on(log.clone(), directory, clock).await;
         let delivery = Delivery::open(
             city.log.clone(),
@@ -214,7 +144,7 @@ impl House {
 
     /// How many readers were opened on the dataset so far.
     pub(crate) fn readers(&self) -> usize {
-        self.log.readers.lock().get(&topic()).copied().unwrap_or(0)
+        self.log.readers(&topic())
     }
 
     /// The entries of the trail with an action, as JSON.
