@@ -3,7 +3,7 @@
 //! The documents under `schemas/` are compiled into the program, so that every node of one release holds the same standards and no
 //! file can go missing. Promises: a name never changes its meaning (a record type that is there is never replaced: a changed one is
 //! `v2` beside `v1`), and a type registered at run time is held to the same profile as ours. Refuses: a second document under a taken
-//! name, and more types than [`MAX_RECORD_TYPES`].
+//! name, and more types than [`MAX_RECORD_TYPES`] or than [`MAX_REGISTRY_BYTES`] have room for.
 
 use crate::engine::{CodeTables, Flaw, RecordType, SchemaError};
 use std::collections::BTreeMap;
@@ -11,6 +11,9 @@ use std::sync::{Arc, LazyLock};
 
 /// Most record types in one registry. A city has some fifty departments; this bounds what they can make a node hold.
 pub const MAX_RECORD_TYPES: usize = 4096;
+
+/// Most memory that all record types of one registry may take, about, in bytes: four thousand of the largest would take thirty gigabytes.
+pub const MAX_REGISTRY_BYTES: usize = 256 << 20;
 
 /// The record types of this release.
 const SCHEMAS: [&[u8]; 8] = [
@@ -89,6 +92,7 @@ struct Entry {
 pub struct Registry {
     tables: Arc<CodeTables>,
     entries: BTreeMap<String, Entry>,
+    bytes: usize,
 }
 
 impl Registry {
@@ -103,7 +107,7 @@ impl Registry {
     /// Every problem of every document.
     pub fn from_documents(tables: &[&[u8]], schemas: &[&[u8]]) -> Result<Registry, SchemaError> {
         let tables = CodeTables::from_json(tables.iter().copied())?;
-        let mut registry = Registry { tables: Arc::new(tables), entries: BTreeMap::new() };
+        let mut registry = Registry { tables: Arc::new(tables), entries: BTreeMap::new(), bytes: 0 };
         let mut problems = Vec::new();
         for schema in schemas {
             if let Err(error) = registry.register(schema) {
@@ -133,6 +137,10 @@ impl Registry {
         if self.entries.len() >= MAX_RECORD_TYPES {
             return Err(SchemaError::one("", Flaw::TooManyRecordTypes(MAX_RECORD_TYPES)));
         }
+        if self.bytes + record_type.bytes > MAX_REGISTRY_BYTES {
+            return Err(SchemaError::one("", Flaw::RegistryFull(MAX_REGISTRY_BYTES)));
+        }
+        self.bytes += record_type.bytes;
         let record_type = Arc::new(record_type);
         self.entries
             .insert(record_type.name().to_owned(), Entry { record_type: record_type.clone(), schema: schema.into() });

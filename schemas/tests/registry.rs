@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail by panicking")]
 
 use shuqiao_schemas::engine::{Level, Personal, RecordType, Scratch};
-use shuqiao_schemas::registry::{MAX_RECORD_TYPES, Registry};
+use shuqiao_schemas::registry::{MAX_RECORD_TYPES, MAX_REGISTRY_BYTES, Registry};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -266,6 +266,22 @@ fn each_step_of_the_readmes_walk_is_told_what_it_says() {
         let told = if told.is_empty() { "ok".to_owned() } else { told.join("\n") };
         assert_eq!(told, step[1].trim_end(), "{}", step[0]);
     }
+}
+
+#[test]
+fn a_registry_has_room_for_so_much_and_no_more() {
+    let pattern = PERMIT.replace(
+        r#""type": "string", "maxLength": 20"#,
+        r#""type":"string","maxLength":200,"pattern":"^[\\p{Han}A-Za-z0-9]{1,200}$""#,
+    );
+    assert!(pattern.contains("Han"), "the permit has a text to put the pattern on");
+    let mut registry = Registry::builtin().clone();
+    let full = (0..MAX_REGISTRY_BYTES >> 20).find_map(|number| {
+        registry.register(pattern.replace("dog-permit", &format!("permit-{number}")).as_bytes()).err()
+    });
+    assert_eq!(full.unwrap().problems()[0].flaw.code(), "REGISTRY_FULL");
+    assert!(registry.names().len() > 100, "{}", registry.names().len());
+    assert!(registry.register(Registry::builtin().schema("enterprise/v1").unwrap()).is_ok(), "what is there stays");
 }
 
 #[test]

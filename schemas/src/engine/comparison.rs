@@ -134,8 +134,14 @@ impl<'a> Comparison<'a> {
                 self.tell("values-changed", class, &at);
             }
             (Shape::Null, Shape::Null) => {}
-            (Shape::Integer(_), Shape::Number(_)) => self.tell("type-widened", Some(Class::Backward), &at),
-            (Shape::Number(_), Shape::Integer(_)) => self.tell("type-narrowed", Some(Class::Forward), &at),
+            (Shape::Integer(old), Shape::Number(new)) => {
+                self.tell("type-widened", Some(Class::Backward), &at);
+                self.number(&old.as_number(), new, &at);
+            }
+            (Shape::Number(old), Shape::Integer(new)) => {
+                self.tell("type-narrowed", Some(Class::Forward), &at);
+                self.number(old, &new.as_number(), &at);
+            }
             _ => {
                 let mut fields = below(self.old, old_id);
                 fields.extend(below(self.new, new_id));
@@ -191,7 +197,7 @@ impl<'a> Comparison<'a> {
         self.tell("min-length-changed", limit(Some(least(old)), Some(least(new)), false), at);
         self.tell("max-length-changed", limit(old.most, new.most, true), at);
         self.tell("max-bytes-changed", limit(old.most_gb18030, new.most_gb18030, true), at);
-        let pattern = |rules: &TextRules| rules.pattern.as_ref().map(|pattern| pattern.source.clone());
+        let pattern = |rules: &TextRules| rules.pattern.as_ref().map(|pattern| pattern.source().to_owned());
         self.tell("pattern-changed", condition(pattern(old), pattern(new)), at);
         let members = |rules: &TextRules| rules.among.as_ref().map(|choice| choice.members.iter().cloned().collect());
         self.tell("values-changed", list::<String>(members(old), members(new)), at);

@@ -240,6 +240,19 @@ mod tests {
     }
 
     #[test]
+    fn a_wider_type_with_narrower_bounds_is_no_wider() {
+        let (old, new) = (
+            version(1, r#","f":{"type":"integer","minimum":0,"maximum":9}"#, ID),
+            version(2, r#","f":{"type":"number","minimum":1}"#, ID),
+        );
+        let expected = ["type-widened backward /f", "minimum-changed forward /f", "maximum-changed backward /f"];
+        assert_eq!(told(&old, &new), expected);
+        assert_eq!(class(&compare(&old, &new)), Class::Breaking);
+        let turned = ["type-narrowed forward /f", "minimum-changed backward /f", "maximum-changed forward /f"];
+        assert_eq!(told(&new, &old), turned);
+    }
+
+    #[test]
     fn members_come_and_go_with_all_that_is_in_them() {
         let bare = version(1, "", ID);
         let object = r#","f":{"type":"object","additionalProperties":false,"properties":{"a":{"type":"integer"}}}"#;

@@ -2,29 +2,47 @@
 //!
 //! The compiler goes on after a problem: whoever writes a record type sees all of them at once. What it builds after a problem is
 //! thrown away, so it may be wrong there; it may not panic or cost more than the bounds of [`super::profile`].
+//!
+//! What bounds the compiler itself, since a department may send anything: a definition is expanded for each of its uses, but no more
+//! than [`profile::MAX_PLACES`] in all; a single value's rules are compiled once, however many places refer to them; a list is measured
+//! before it is read; and after [`MAX_PROBLEMS`] problems it gives up.
 
 use super::declare::Stars;
 use super::json::Json;
 use super::profile::{self, Place};
 use super::program::{ArrayRules, Member, NameTable, Node, NodeId, ObjectRules, Program, Shape};
 use super::record_type::{Field, FieldType, Sensitivity};
-use super::schema_error::{Flaw, Problem};
+use super::schema_error::{Flaw, MAX_PROBLEMS, Problem};
 use super::tables::CodeTables;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The compiler's state.
 pub(crate) struct Compiler<'s> {
     pub(super) root: &'s Json,
     pub(super) tables: &'s CodeTables,
-    pub(super) problems: Vec<Problem>,
+    problems: Vec<Problem>,
+    told: HashSet<Problem>,
     pub(super) program: Program,
     /// What people need to know of each node, at the node's index.
     pub(super) fields: Vec<Field>,
     /// Definitions being expanded, innermost last.
     open: Vec<&'s str>,
     used: HashSet<&'s str>,
+    /// Places so far, those of definitions that nothing uses among them.
+    places: usize,
+    /// The rules of single values, by where their schema is in memory: in the document that is borrowed all the while.
+    scalars: HashMap<*const Json, Scalar>,
+    /// What the tables of patterns may still take.
+    pub(super) pattern_bytes_left: usize,
     /// What the pointer at hand may go through.
     pub(super) stars: Stars,
+}
+
+/// What a schema of a single value compiles to.
+#[derive(Clone)]
+struct Scalar {
+    shape: Shape,
+    nullable: bool,
 }
 
 /// Where the compiler stands: in the document and in the record.
@@ -48,10 +66,14 @@ impl<'s> Compiler<'s> {
             root,
             tables,
             problems: Vec::new(),
+            told: HashSet::new(),
             program: Program::default(),
             fields: Vec::new(),
             open: Vec::new(),
             used: HashSet::new(),
+            places: 0,
+            scalars: HashMap::new(),
+            pattern_bytes_left: profile::MAX_PATTERN_TABLES_BYTES,
             stars: Stars::Refused,
         }
     }
@@ -67,14 +89,36 @@ impl<'s> Compiler<'s> {
         self.unused_definitions();
     }
 
+    /// Notes a problem, once: a definition's is found at each of its uses.
     pub(super) fn problem(&mut self, pointer: &str, flaw: Flaw) {
-        self.problems.push(Problem { pointer: pointer.to_owned(), flaw });
+        let problem = Problem { pointer: pointer.to_owned(), flaw };
+        if !self.full() && self.told.insert(problem.clone()) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// So many problems are told that to look for more would only cost time.
+    pub(super) fn full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
+    }
+
+    /// The problems, in the order in which they were found.
+    pub(crate) fn into_parts(self) -> (Program, Vec<Field>, Vec<Problem>) {
+        (self.program, self.fields, self.problems)
+    }
+
+    /// The definitions of the document, as many as there may be.
+    fn definitions(&mut self) -> &'s [(String, Json)] {
+        let definitions = self.root.get("$defs").and_then(Json::members).unwrap_or_default();
+        if definitions.len() > profile::MAX_DEFINITIONS {
+            self.problem("/$defs", Flaw::OutOfBounds { least: 0, most: profile::MAX_DEFINITIONS });
+        }
+        definitions.get(..profile::MAX_DEFINITIONS).unwrap_or(definitions)
     }
 
     /// A definition that nothing refers to is held to the profile too; what it compiles to is dropped.
     fn unused_definitions(&mut self) {
-        let root = self.root;
-        for (name, schema) in root.get("$defs").and_then(Json::members).unwrap_or_default() {
+        for (name, schema) in self.definitions() {
             if !self.used.contains(name.as_str()) {
                 let (nodes, fields) = (self.program.nodes.len(), self.fields.len());
                 let at = At { schema: format!("/$defs/{name}"), record: String::new(), depth: 1, required: false };
@@ -88,11 +132,14 @@ impl<'s> Compiler<'s> {
     }
 
     fn schema(&mut self, schema: &'s Json, at: &At) -> NodeId {
-        if at.depth > profile::MAX_DEPTH {
+        if self.full() {
+            return 0;
+        }
+        if at.depth > profile::MAX_DEPTH || self.open.len() > profile::MAX_DEPTH {
             self.problem(&at.schema, Flaw::TooDeep(profile::MAX_DEPTH));
             return self.placeholder(at);
         }
-        if self.program.nodes.len() >= profile::MAX_PLACES {
+        if self.places >= profile::MAX_PLACES {
             self.problem("", Flaw::TooManyPlaces(profile::MAX_PLACES));
             return 0;
         }
@@ -111,6 +158,7 @@ impl<'s> Compiler<'s> {
     }
 
     fn node(&mut self, shape: Shape, nullable: bool, field: Field) -> NodeId {
+        self.places += 1;
         self.program.nodes.push(Node { nullable, slot: None, shape });
         self.fields.push(field);
         self.program.nodes.len() - 1
@@ -120,11 +168,8 @@ impl<'s> Compiler<'s> {
     fn reference(&mut self, schema: &'s Json, reference: &'s Json, at: &At) -> NodeId {
         self.keywords(schema, at, |place| matches!(place, Place::Reference | Place::Anywhere));
         let text = reference.text().unwrap_or_default();
-        let root = self.root;
-        let found = text.strip_prefix("#/$defs/").and_then(|name| {
-            let definitions = root.get("$defs")?.members()?;
-            definitions.iter().find(|(known, _)| known == name)
-        });
+        let definitions = self.definitions();
+        let found = text.strip_prefix("#/$defs/").and_then(|name| definitions.iter().find(|(known, _)| known == name));
         let Some((name, definition)) = found else {
             self.problem(&at.below("$ref"), Flaw::UnknownReference(text.to_owned()));
             return self.placeholder(at);
@@ -144,6 +189,9 @@ impl<'s> Compiler<'s> {
     /// Checks that every member is a keyword of the profile and may stand here.
     fn keywords(&mut self, schema: &Json, at: &At, allowed: impl Fn(Place) -> bool) {
         for (keyword, _) in schema.members().unwrap_or_default() {
+            if self.full() {
+                return;
+            }
             match profile::place(keyword) {
                 None => self.problem(&at.schema, Flaw::UnknownKeyword(keyword.clone())),
                 Some(Place::Root) if at.schema.is_empty() => {}
@@ -169,28 +217,50 @@ impl<'s> Compiler<'s> {
             }
             Place::Root | Place::Reference => false,
         });
-        let among = self.among(schema, at);
-        let nullable =
-            null_allowed && among.as_ref().is_none_or(|among| among.iter().any(|value| **value == Json::Null));
-        // The node comes before its children, so that the arena is in the order of the document.
-        let id = self.node(Shape::Null, nullable, Field::new(at.record.clone(), field_type, nullable, at.required));
-        let shape = match field_type {
-            FieldType::Object => self.object(schema, at),
-            FieldType::Array => self.array(schema, at),
-            FieldType::Text => self.text(schema, at, among.as_deref(), id),
-            FieldType::Integer => self.integer(schema, at, among.as_deref()),
-            FieldType::Number => self.number(schema, at, among.as_deref()),
-            FieldType::Boolean => Shape::Boolean {
-                on: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(true))),
-                off: among.as_ref().is_none_or(|among| among.contains(&&Json::Bool(false))),
-            },
-            FieldType::Null => Shape::Null,
+        let id = match field_type {
+            FieldType::Object | FieldType::Array => {
+                let field = Field::new(at.record.clone(), field_type, null_allowed, at.required);
+                // The node comes before its children, so that the arena is in the order of the document.
+                let id = self.node(Shape::Null, null_allowed, field);
+                let shape =
+                    if field_type == FieldType::Object { self.object(schema, at) } else { self.array(schema, at) };
+                if let Some(node) = self.program.nodes.get_mut(id) {
+                    node.shape = shape;
+                }
+                id
+            }
+            _ => {
+                let Scalar { shape, nullable } = self.scalar(schema, at, field_type, null_allowed);
+                let mut field = Field::new(at.record.clone(), field_type, nullable, at.required);
+                if let Shape::Text(rules) = &shape {
+                    field.code_table = rules.table.as_ref().map(|table| table.name().to_owned());
+                    field.identifier = rules.identifier;
+                }
+                self.node(shape, nullable, field)
+            }
         };
-        if let Some(node) = self.program.nodes.get_mut(id) {
-            node.shape = shape;
-        }
         self.annotate(schema, at, id);
         id
+    }
+
+    /// A single value's rules; from the second place of a definition on, those of the first.
+    fn scalar(&mut self, schema: &'s Json, at: &At, field_type: FieldType, null_allowed: bool) -> Scalar {
+        if let Some(known) = self.scalars.get(&std::ptr::from_ref(schema)) {
+            return known.clone();
+        }
+        let among = self.among(schema, at);
+        let allows = |value: &Json| among.as_ref().is_none_or(|among| among.contains(&value));
+        let nullable = null_allowed && allows(&Json::Null);
+        let shape = match field_type {
+            FieldType::Text => self.text(schema, at, among.as_deref()),
+            FieldType::Integer => self.integer(schema, at, among.as_deref()),
+            FieldType::Number => self.number(schema, at, among.as_deref()),
+            FieldType::Boolean => Shape::Boolean { on: allows(&Json::Bool(true)), off: allows(&Json::Bool(false)) },
+            FieldType::Null | FieldType::Object | FieldType::Array => Shape::Null,
+        };
+        let scalar = Scalar { shape, nullable };
+        self.scalars.insert(schema, scalar.clone());
+        scalar
     }
 
     fn type_of(&mut self, schema: &Json, at: &At) -> Option<(FieldType, bool)> {
@@ -226,8 +296,8 @@ impl<'s> Compiler<'s> {
         }
         let required = match schema.get("required") {
             None => Vec::new(),
-            Some(list) => list.texts().unwrap_or_else(|| {
-                self.problem(&at.below("required"), Flaw::Expected("an array of names"));
+            Some(list) => list.texts().filter(|list| list.len() <= profile::MAX_PROPERTIES).unwrap_or_else(|| {
+                self.problem(&at.below("required"), Flaw::Expected("an array of names of its properties"));
                 Vec::new()
             }),
         };
@@ -260,7 +330,7 @@ impl<'s> Compiler<'s> {
             });
         }
         let names = NameTable::new(&members);
-        Shape::Object(ObjectRules { members, required: bits, names })
+        Shape::Object(Box::new(ObjectRules { members, required: bits, names }))
     }
 
     fn array(&mut self, schema: &'s Json, at: &At) -> Shape {
@@ -314,6 +384,9 @@ impl<'s> Compiler<'s> {
             None => self.problem(pointer, Flaw::Expected("an object")),
             Some(members) => {
                 for (name, _) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+                    if self.full() {
+                        return;
+                    }
                     self.problem(pointer, Flaw::UnknownKeyword(name.clone()));
                 }
             }
@@ -322,8 +395,20 @@ impl<'s> Compiler<'s> {
 
     /// Titles, descriptions and sensitivity; a reference's own win over its definition's.
     fn annotate(&mut self, schema: &'s Json, at: &At, id: NodeId) {
-        let texts =
-            ["title", "x-title-zh", "description", "x-description-zh"].map(|keyword| self.text_of(schema, at, keyword));
+        let texts = [
+            ("title", profile::MAX_TITLE_BYTES),
+            ("x-title-zh", profile::MAX_TITLE_BYTES),
+            ("description", profile::MAX_DESCRIPTION_BYTES),
+            ("x-description-zh", profile::MAX_DESCRIPTION_BYTES),
+        ]
+        .map(|(keyword, most)| {
+            let text = self.text_of(schema, at, keyword)?;
+            if text.len() > most {
+                self.problem(&at.below(keyword), Flaw::OutOfBounds { least: 0, most });
+                return None;
+            }
+            Some(text)
+        });
         if schema.get("examples").is_some_and(|examples| examples.array().is_none()) {
             self.problem(&at.below("examples"), Flaw::Expected("an array"));
         }

@@ -2,7 +2,7 @@
 //!
 //! [`super::declare_rules`] makes them from `x-rules`, [`super::rules`] holds records to them.
 
-use super::program::{KindCode, Operand};
+use super::program::{Choice, KindCode, Operand};
 
 /// A cross-field rule with its places resolved.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Test {
     PartOf { part: Operand, whole: Operand, from: usize, to: usize },
     IdentifierOf { value: Operand, kind_field: Operand, codes: Vec<KindCode> },
     Requires { condition: Condition, then: Vec<Operand> },
-    AllowedWhen { condition: Condition, field: Operand, among: Vec<String> },
+    AllowedWhen { condition: Condition, field: Operand, among: Choice },
     OneOfPresent { paths: Vec<Operand> },
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Test {
 pub(crate) struct Condition {
     pub(crate) operand: Operand,
     /// One of these texts; without them, being there is enough.
-    pub(crate) among: Option<Vec<String>>,
+    pub(crate) among: Option<Choice>,
 }
 
 impl Test {
@@ -42,7 +42,7 @@ impl Test {
         };
         let condition = |condition: &Condition| match &condition.among {
             None => format!("if={}", condition.operand.pointer),
-            Some(values) => format!("if={} in={}", condition.operand.pointer, values.join(",")),
+            Some(values) => format!("if={} in={}", condition.operand.pointer, values.members.join(",")),
         };
         match self {
             Test::NotBefore { later, earlier } => {
@@ -66,7 +66,7 @@ impl Test {
                 format!("{rule} {} then={}", condition(when), list(then))
             }
             Test::AllowedWhen { condition: when, field, among } => {
-                format!("allowed-when {} then={} in={}", condition(when), field.pointer, among.join(","))
+                format!("allowed-when {} then={} in={}", condition(when), field.pointer, among.members.join(","))
             }
             Test::OneOfPresent { paths } => format!("one-of-present paths={}", list(paths)),
         }

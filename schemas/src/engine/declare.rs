@@ -51,13 +51,14 @@ impl<'s> Compiler<'s> {
         };
         if !(least..=most).contains(&pointers.len()) {
             self.problem(at, Flaw::OutOfBounds { least, most });
+            return Vec::new();
         }
         for (index, pointer) in pointers.iter().enumerate() {
             if pointers.iter().take(index).any(|earlier| earlier == pointer) {
                 self.problem(at, Flaw::Repeated((*pointer).to_owned()));
             }
         }
-        pointers.into_iter().take(most).collect()
+        pointers
     }
 
     pub(super) fn target(&mut self, pointer: &str, at: &str) -> Option<Target> {

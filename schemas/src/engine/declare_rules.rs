@@ -8,7 +8,7 @@ use super::cross_rule::{Condition, CrossRule, Test};
 use super::declare::Stars;
 use super::json::Json;
 use super::profile;
-use super::program::{ElementGroup, Form, NodeId, Operand, Shape};
+use super::program::{Choice, ElementGroup, Form, NodeId, Operand, Shape};
 use super::schema_error::Flaw;
 
 /// Most pairs of fields that `where-equal` compares.
@@ -32,6 +32,9 @@ impl<'s> Compiler<'s> {
             self.stars = Stars::Free;
             let test = self.test(rule, &at);
             let stars = std::mem::take(&mut self.stars);
+            if self.full() {
+                return;
+            }
             if let Some(test) = test {
                 let each = match stars {
                     Stars::Through(array) => self.group(array, &test),
@@ -48,6 +51,7 @@ impl<'s> Compiler<'s> {
         let Some(Shape::Array(rules)) = self.program.nodes.get_mut(array).map(|node| &mut node.shape) else {
             return None;
         };
+        let most = rules.most;
         let number = *rules.group.get_or_insert(next);
         if number == next {
             self.program.groups.push(ElementGroup::default());
@@ -57,6 +61,10 @@ impl<'s> Compiler<'s> {
             if !group.slots.contains(&operand.slot) {
                 group.slots.push(operand.slot);
             }
+        }
+        if most.saturating_mul(group.slots.len()) > profile::MAX_KEPT {
+            let pointer = self.fields.get(array).map_or_else(String::new, |field| field.pointer.clone());
+            self.problem("/x-rules", Flaw::TooManyKept { array: pointer, most: profile::MAX_KEPT });
         }
         Some(number)
     }
@@ -195,7 +203,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// `{"path": p, "in": [text…]}`.
-    fn value_among(&mut self, rule: &'s Json, member: &'static str, at: &str) -> Option<(Operand, Vec<String>)> {
+    fn value_among(&mut self, rule: &'s Json, member: &'static str, at: &str) -> Option<(Operand, Choice)> {
         let at = format!("{at}/{member}");
         let value = rule.get(member).unwrap_or(&Json::Null);
         self.only(value, &at, &["path", "in"]);
@@ -205,7 +213,7 @@ impl<'s> Compiler<'s> {
         if among.is_none() {
             self.problem(&format!("{at}/in"), Flaw::Expected("an array of strings"));
         }
-        Some((operand?, among?.into_iter().map(str::to_owned).collect()))
+        Some((operand?, Choice::new(among?)))
     }
 
     fn operands(&mut self, rule: &'s Json, member: &'static str, at: &str, least: usize) -> Vec<Operand> {

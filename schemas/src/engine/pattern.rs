@@ -1,25 +1,37 @@
 //! Patterns: ECMA-262 regular expressions, as far as they mean the same in the `regex` crate.
 //!
-//! JSON Schema asks for ECMA-262; the `regex` crate promises linear time, which no ECMA engine does. This module accepts the common
-//! part, rewrites what is spelled alike but means something else (`\d` is ASCII in ECMA and Unicode in Rust, `.` excludes four line
-//! ends instead of one), and refuses the rest by name: look-around, back references, named groups, flags, `\b`, `\s`, nested classes.
-//! A pattern is found anywhere in the text unless it is anchored, and its compiled size is bounded.
+//! JSON Schema asks for ECMA-262, whose engines backtrack. This module accepts what ECMA shares with the `regex` crate, rewrites what
+//! is spelled alike but means something else (`\d` is ASCII in ECMA and Unicode in Rust, `.` excludes four line ends instead of one),
+//! and refuses the rest by name: look-around, back references, named groups, flags, `\b`, `\s`, nested classes. A pattern is found
+//! anywhere in the text unless it is anchored.
+//!
+//! It becomes a deterministic automaton once, by the library under the `regex` crate, so that a record costs one look-up a byte,
+//! whatever the pattern is, and no cache that grows. A pattern whose automaton would be too large is refused: `regex` itself would take
+//! it and simulate it, at thousands of steps a byte.
 
-use regex::{Regex, RegexBuilder};
+use super::profile::MAX_PATTERN_TABLE_BYTES;
+use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::{start, syntax};
+use regex_automata::{Anchored, MatchKind};
+use std::fmt;
 
 /// Longest pattern text, in bytes.
 const MAX_PATTERN_BYTES: usize = 1024;
-/// Largest compiled program, in bytes: `[\p{Han}·]{1,200}` fits, `(a{1000}){1000}` does not.
-const MAX_PROGRAM_BYTES: usize = 1 << 20;
+/// How deep groups may nest.
+const NEST_LIMIT: u32 = 32;
+/// Largest thing that may stand between a pattern and its table while it compiles, in bytes.
+const MAX_WORKING_BYTES: usize = 4 * MAX_PATTERN_TABLE_BYTES;
 
 /// Why a pattern is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PatternError {
     /// Longer than the bound.
     #[error("the pattern is longer than {MAX_PATTERN_BYTES} bytes")]
     TooLong,
-    /// Its program would be larger than the bound.
-    #[error("the pattern compiles to more than {MAX_PROGRAM_BYTES} bytes")]
+    /// Its table would be larger than the bound.
+    #[error("the pattern compiles to more than {MAX_PATTERN_TABLE_BYTES} bytes: leave counting to `maxLength`")]
     TooLarge,
     /// A construct outside the profile.
     #[error("`{0}` is outside the profile's regular expressions")]
@@ -29,21 +41,82 @@ pub enum PatternError {
     Syntax,
 }
 
-/// Compiles an ECMA pattern of the profile.
-pub(crate) fn compile(source: &str) -> Result<Regex, PatternError> {
-    if source.len() > MAX_PATTERN_BYTES {
-        return Err(PatternError::TooLong);
+/// A compiled pattern.
+pub(crate) struct Pattern {
+    source: Box<str>,
+    table: dense::DFA<Vec<u32>>,
+    start: StateID,
+}
+
+impl Pattern {
+    /// Compiles an ECMA pattern of the profile.
+    pub(crate) fn compile(source: &str) -> Result<Pattern, PatternError> {
+        if source.len() > MAX_PATTERN_BYTES {
+            return Err(PatternError::TooLong);
+        }
+        let syntax = syntax::Config::new().nest_limit(NEST_LIMIT);
+        let parsed = syntax::parse_with(&translate(source)?, &syntax).map_err(|_| PatternError::Syntax)?;
+        let steps = thompson::Compiler::new()
+            .configure(
+                thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(MAX_WORKING_BYTES)),
+            )
+            .build_from_hir(&parsed)
+            .map_err(|_| PatternError::TooLarge)?;
+        // An anchored pattern needs no start at every byte, and its automaton is dead at the first byte that does not fit.
+        let (kind, anchor) = if steps.is_always_start_anchored() {
+            (StartKind::Anchored, Anchored::Yes)
+        } else {
+            (StartKind::Unanchored, Anchored::No)
+        };
+        let table = dense::Builder::new()
+            .configure(
+                dense::Config::new()
+                    // Whether there is a match is all that is asked, so the first end of one settles it.
+                    .match_kind(MatchKind::All)
+                    .start_kind(kind)
+                    .dfa_size_limit(Some(MAX_PATTERN_TABLE_BYTES))
+                    .determinize_size_limit(Some(MAX_WORKING_BYTES)),
+            )
+            .build_from_nfa(&steps)
+            .map_err(|_| PatternError::TooLarge)?;
+        let start = table.start_state(&start::Config::new().anchored(anchor)).map_err(|_| PatternError::Syntax)?;
+        Ok(Pattern { source: source.into(), table, start })
     }
-    let translated = translate(source)?;
-    RegexBuilder::new(&translated)
-        .size_limit(MAX_PROGRAM_BYTES)
-        .dfa_size_limit(MAX_PROGRAM_BYTES)
-        .nest_limit(32)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-            _ => PatternError::Syntax,
-        })
+
+    /// The pattern as the schema has it.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.memory_usage()
+    }
+
+    /// Whether the pattern is found in `text`.
+    #[inline]
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        let mut state = self.start;
+        for &byte in text.as_bytes() {
+            state = self.table.next_state(state, byte);
+            if self.table.is_special_state(state) {
+                if self.table.is_match_state(state) {
+                    return true;
+                }
+                if self.table.is_dead_state(state) {
+                    return false;
+                }
+            }
+        }
+        self.table.is_match_state(self.table.next_eoi_state(state))
+    }
+}
+
+impl fmt::Debug for Pattern {
+    /// Without the table, which has thousands of lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.source).finish()
+    }
 }
 
 /// Rewrites ECMA spelling into the `regex` crate's.
@@ -170,6 +243,12 @@ fn escape(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    fn compile(pattern: &str) -> Result<Pattern, PatternError> {
+        Pattern::compile(pattern)
+    }
 
     fn finds(pattern: &str, text: &str) -> bool {
         compile(pattern).unwrap().is_match(text)
@@ -228,12 +307,37 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, rng_seed: RngSeed::Fixed(262), ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_table_finds_what_the_regex_crate_finds(
+            pattern in r"\^?((\(\?:)?[ab.企](\{1,3\}|[*+?])?(\|[ab]|\)|\[\^a企\]|\\d|\\p\{Han\})?){0,6}\$?",
+            texts in prop::collection::vec("[ab企5\n]{0,8}", 1..20),
+        ) {
+            if let Ok(table) = compile(&pattern) {
+                let theirs = regex::Regex::new(&translate(&pattern).unwrap()).unwrap();
+                for text in &texts {
+                    prop_assert_eq!(table.is_match(text), theirs.is_match(text), "{} {:?}", pattern, text);
+                }
+            }
+        }
+    }
+
     #[test]
     fn size_is_bounded_and_blow_ups_stay_linear() {
         assert_eq!(compile("(?:a{1000}){1000}").unwrap_err(), PatternError::TooLarge);
         assert_eq!(compile(&"a".repeat(1025)).unwrap_err(), PatternError::TooLong);
         // 2^30 steps in a backtracking engine.
         assert!(!finds("^(?:a+)+$", &format!("{}b", "a".repeat(100_000))));
-        compile(r"^[\p{Han}·]{1,200}$").unwrap();
+        // Small enough as a program, and simulated in linear time: at two thousand steps a byte. Its automaton has 2^1000 states.
+        assert_eq!(compile("^[ab]*a[ab]{1000}$").unwrap_err(), PatternError::TooLarge);
+        assert_eq!(compile(&format!("{}a{}", "(?:".repeat(40), ")".repeat(40))).unwrap_err(), PatternError::Syntax);
+        for ordinary in
+            [r"^[\p{Han}·]{1,200}$", r"^[\p{Han}A-Za-z0-9（）()·.&-]{2,100}$", r"\p{L}", r"^[^\p{P}]{1,20}$"]
+        {
+            let bytes = compile(ordinary).unwrap_or_else(|error| panic!("{ordinary}: {error}")).bytes();
+            assert!(bytes > 100_000, "{ordinary}: a table of {bytes} bytes would be too good to be true");
+        }
     }
 }

@@ -5,10 +5,17 @@
 
 /// Largest schema or code table document, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
-/// How deep a record may nest, the root being 1.
+/// How deep a record may nest, the root being 1; as many definitions may be open one in the other.
 pub const MAX_DEPTH: usize = 16;
-/// Most places in a record type, counting every use of a definition: bounds what `$ref` can multiply.
+/// Most places in a record type, counting every use of a definition and every definition without use: bounds what `$ref` can
+/// multiply.
 pub const MAX_PLACES: usize = 2048;
+/// Most definitions in one document.
+pub const MAX_DEFINITIONS: usize = 256;
+/// Longest title, in bytes; it is kept for every place that has it.
+pub const MAX_TITLE_BYTES: usize = 256;
+/// Longest description, in bytes.
+pub const MAX_DESCRIPTION_BYTES: usize = 4096;
 /// Most members of one object; the validator keeps who was seen in one machine word pair.
 pub const MAX_PROPERTIES: usize = 128;
 /// Largest `maxItems`.
@@ -21,8 +28,14 @@ pub const MAX_ENUM: usize = 1000;
 pub const MAX_INDEXED: usize = 8;
 /// Most parts of a key.
 pub const MAX_KEY_PARTS: usize = 4;
-/// Most cross-field rules.
+/// Most cross-field rules, and most fields that one of them names.
 pub const MAX_RULES: usize = 64;
+/// Most values that the rules over one array may put aside: `maxItems` times the fields of an element that they name.
+pub const MAX_KEPT: usize = 100_000;
+/// Largest table that one pattern compiles to, in bytes.
+pub const MAX_PATTERN_TABLE_BYTES: usize = 2 << 20;
+/// Largest tables that all patterns of a record type compile to together, in bytes.
+pub const MAX_PATTERN_TABLES_BYTES: usize = 8 << 20;
 /// Largest payload that a record type accepts unless told otherwise, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 

@@ -6,10 +6,10 @@
 use super::cross_rule::CrossRule;
 use super::dates::Decimal;
 use super::lexer::{Cursor, Stop};
+use super::pattern::Pattern;
 use super::tables::CodeTable;
 use super::text::{TextSet, spread};
 use crate::identifier;
-use regex::Regex;
 use std::sync::Arc;
 
 /// Index of a node in the arena.
@@ -43,14 +43,14 @@ pub(crate) struct Node {
     pub(crate) shape: Shape,
 }
 
-/// What a value must look like.
-#[derive(Debug)]
+/// What a value must look like. Cheap to clone: two places of one definition share what it compiled to.
+#[derive(Debug, Clone)]
 pub(crate) enum Shape {
-    Object(ObjectRules),
+    Object(Box<ObjectRules>),
     Array(ArrayRules),
-    Text(Box<TextRules>),
-    Integer(IntegerRules),
-    Number(NumberRules),
+    Text(Arc<TextRules>),
+    Integer(Arc<IntegerRules>),
+    Number(Arc<NumberRules>),
     /// The values allowed: `[false, true]` without an enumeration.
     Boolean {
         on: bool,
@@ -59,7 +59,7 @@ pub(crate) enum Shape {
     Null,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ObjectRules {
     pub(crate) members: Vec<Member>,
     /// Bit per member.
@@ -67,7 +67,7 @@ pub(crate) struct ObjectRules {
     pub(crate) names: NameTable,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) name: Box<str>,
     /// `"name":` as a compact writer puts it: one comparison instead of a scan, a look-up and two skips.
@@ -105,7 +105,7 @@ impl ObjectRules {
 }
 
 /// Finds a member by name: open addressing over a mix of the name's length, first and last eight bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct NameTable(Box<[u8]>);
 
 /// An empty place; [`super::profile::MAX_PROPERTIES`] keeps member numbers below it.
@@ -149,7 +149,7 @@ fn mix(name: &[u8]) -> u64 {
     ends ^ (name.len() as u64).rotate_left(48)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ArrayRules {
     pub(crate) items: NodeId,
     pub(crate) least: usize,
@@ -172,16 +172,23 @@ pub(crate) struct TextRules {
     pub(crate) identifier: Option<identifier::Kind>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    pub(crate) source: String,
-    pub(crate) regex: Regex,
-}
-
+/// A closed list that a schema writes down, in its order.
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) members: Vec<String>,
-    pub(crate) set: TextSet,
+    set: TextSet,
+}
+
+impl Choice {
+    pub(crate) fn new<'a>(members: impl IntoIterator<Item = &'a str>) -> Choice {
+        let members: Vec<String> = members.into_iter().map(str::to_owned).collect();
+        Choice { set: TextSet::new(members.iter().map(String::as_str)), members }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.set.contains(text)
+    }
 }
 
 /// A written form that a text must have.
@@ -202,6 +209,19 @@ pub(crate) struct IntegerRules {
     pub(crate) least: Option<i64>,
     pub(crate) most: Option<i64>,
     pub(crate) among: Option<Vec<i64>>,
+}
+
+impl IntegerRules {
+    /// The same bounds and values for a number, to compare an integer with one.
+    #[expect(clippy::cast_precision_loss, reason = "bounds of a `number` are doubles")]
+    pub(crate) fn as_number(&self) -> NumberRules {
+        let double = |value: i64| value as f64;
+        NumberRules {
+            least: self.least.map(double),
+            most: self.most.map(double),
+            among: self.among.as_ref().map(|among| among.iter().copied().map(double).collect()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

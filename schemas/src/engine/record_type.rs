@@ -205,12 +205,17 @@ impl SubjectOf {
     }
 }
 
+/// What a place takes, in bytes: its node and what people need to know of it.
+const BYTES_A_PLACE: usize = 1024;
+
 /// A compiled record type. Immutable; share it between threads, each with a [`Scratch`] of its own.
 #[derive(Debug)]
 pub struct RecordType {
     name: String,
     digest: [u8; 32],
     max_payload_bytes: usize,
+    /// About what it takes in memory, for [`crate::registry::Registry`] to add up.
+    pub(crate) bytes: usize,
     pub(crate) program: Arc<Program>,
     fields: Vec<Field>,
     indexed: Vec<IndexedField>,
@@ -243,8 +248,9 @@ impl RecordType {
         {
             compiler.problem("/$schema", Flaw::Expected("\"https://json-schema.org/draft/2020-12/schema\""));
         }
-        SchemaError::unless_none(compiler.problems)?;
-        let (program, fields): (Program, _) = (compiler.program, compiler.fields);
+        let pattern_bytes = profile::MAX_PATTERN_TABLES_BYTES.saturating_sub(compiler.pattern_bytes_left);
+        let (program, fields, problems): (Program, _, _) = compiler.into_parts();
+        SchemaError::unless_none(problems)?;
         let used = fields.iter().filter_map(|field| field.code_table.as_ref());
         let tables = used.filter_map(|name| Some((name.clone(), tables.get(name)?.clone()))).collect();
         let subject = program.subject.as_ref().map(|subject| match &subject.kind {
@@ -257,6 +263,7 @@ impl RecordType {
             name: name.unwrap_or_default(),
             digest: Sha256::digest(schema).into(),
             max_payload_bytes: profile::MAX_PAYLOAD_BYTES,
+            bytes: pattern_bytes + 3 * schema.len() + fields.len() * BYTES_A_PLACE,
             indexed: indexed_names(program.indexed.iter().map(|operand| operand.pointer.clone()).collect()),
             key: program.key.iter().map(|operand| operand.pointer.clone()).collect(),
             subject,

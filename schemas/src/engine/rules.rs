@@ -1,6 +1,6 @@
 //! After the walk: key, subject and the rules between fields, over the places that the walk captured.
 
-use super::cross_rule::{CrossRule, Test};
+use super::cross_rule::{Condition, CrossRule, Test};
 use super::dates;
 use super::facts::{Captured, Subject};
 use super::numbers;
@@ -73,21 +73,19 @@ impl<'p> Run<'_, 'p> {
                 None => true,
             },
             Test::Requires { condition, then } => {
-                !self.called_for(condition.among.as_deref(), &condition.operand)
-                    || then.iter().all(|operand| self.present(operand))
+                !self.called_for(condition) || then.iter().all(|operand| self.present(operand))
             }
             Test::AllowedWhen { condition, field, among } => {
-                !self.called_for(condition.among.as_deref(), &condition.operand)
-                    || self.read(field).is_none_or(|value| among.iter().any(|known| *known == value))
+                !self.called_for(condition) || self.read(field).is_none_or(|value| among.contains(&value))
             }
             Test::OneOfPresent { paths } => paths.iter().any(|operand| self.present(operand)),
         }
     }
 
-    fn called_for(&self, among: Option<&[String]>, operand: &Operand) -> bool {
-        match among {
-            None => self.present(operand),
-            Some(values) => self.read(operand).is_some_and(|value| values.iter().any(|known| *known == value)),
+    fn called_for(&self, condition: &Condition) -> bool {
+        match &condition.among {
+            None => self.present(&condition.operand),
+            Some(values) => self.read(&condition.operand).is_some_and(|value| values.contains(&value)),
         }
     }
 

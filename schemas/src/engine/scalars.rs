@@ -3,14 +3,14 @@
 use super::compile::{At, Compiler};
 use super::dates::Decimal;
 use super::json::Json;
-use super::pattern;
+use super::pattern::{Pattern, PatternError};
 use super::profile;
-use super::program::{Choice, Form, IntegerRules, NodeId, NumberRules, Pattern, Shape, TextRules};
+use super::program::{Choice, Form, IntegerRules, NumberRules, Shape, TextRules};
 use super::schema_error::Flaw;
-use super::text::TextSet;
+use std::sync::Arc;
 
 impl<'s> Compiler<'s> {
-    pub(super) fn text(&mut self, schema: &'s Json, at: &At, among: Option<&[&Json]>, id: NodeId) -> Shape {
+    pub(super) fn text(&mut self, schema: &'s Json, at: &At, among: Option<&[&Json]>) -> Shape {
         let mut rules = TextRules {
             least: self.bound(schema, at, "minLength", profile::MAX_LENGTH),
             most: self.bound(schema, at, "maxLength", profile::MAX_LENGTH),
@@ -22,14 +22,10 @@ impl<'s> Compiler<'s> {
             super::text::prepare_gb18030();
         }
         if let Some(source) = self.text_of(schema, at, "pattern") {
-            match pattern::compile(source) {
-                Ok(regex) => rules.pattern = Some(Pattern { source: source.to_owned(), regex }),
-                Err(error) => self.problem(&at.below("pattern"), Flaw::Pattern(error)),
-            }
+            rules.pattern = self.pattern(source, &at.below("pattern"));
         }
         if let Some(among) = among {
-            let members: Vec<String> = among.iter().filter_map(|value| value.text()).map(str::to_owned).collect();
-            rules.among = Some(Choice { set: TextSet::new(members.iter().map(String::as_str)), members });
+            rules.among = Some(Choice::new(among.iter().filter_map(|value| value.text())));
         }
         if let Some(name) = self.text_of(schema, at, "x-code-table") {
             rules.table = self.tables.get(name).cloned();
@@ -54,11 +50,24 @@ impl<'s> Compiler<'s> {
         if !bounded {
             self.problem(&at.schema, Flaw::MissingKeyword("maxLength"));
         }
-        if let Some(field) = self.fields.get_mut(id) {
-            field.code_table = rules.table.as_ref().map(|table| table.name().to_owned());
-            field.identifier = rules.identifier;
+        Shape::Text(Arc::new(rules))
+    }
+
+    /// A pattern, if what all patterns may take together has room for it.
+    fn pattern(&mut self, source: &str, at: &str) -> Option<Pattern> {
+        if self.pattern_bytes_left == 0 {
+            self.problem("", Flaw::PatternsTooLarge(profile::MAX_PATTERN_TABLES_BYTES));
+            return None;
         }
-        Shape::Text(Box::new(rules))
+        let compiled = Pattern::compile(source);
+        // One that is too large was compiled as far as the bound: that costs as much as one that fits.
+        let bytes = match &compiled {
+            Ok(pattern) => pattern.bytes(),
+            Err(PatternError::TooLarge) => profile::MAX_PATTERN_TABLE_BYTES,
+            Err(_) => 0,
+        };
+        self.pattern_bytes_left = self.pattern_bytes_left.saturating_sub(bytes);
+        compiled.map_err(|error| self.problem(at, Flaw::Pattern(error))).ok()
     }
 
     fn form(&mut self, schema: &'s Json, at: &At) -> Form {
@@ -122,11 +131,11 @@ impl<'s> Compiler<'s> {
         };
         let (least, most) = (bound("minimum"), bound("maximum"));
         self.ordered(at, least, most);
-        Shape::Integer(IntegerRules {
+        Shape::Integer(Arc::new(IntegerRules {
             least,
             most,
             among: among.map(|among| among.iter().filter_map(|value| value.integer()).collect()),
-        })
+        }))
     }
 
     pub(super) fn number(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {
@@ -140,11 +149,11 @@ impl<'s> Compiler<'s> {
         };
         let (least, most) = (bound("minimum"), bound("maximum"));
         self.ordered(at, least, most);
-        Shape::Number(NumberRules {
+        Shape::Number(Arc::new(NumberRules {
             least,
             most,
             among: among.map(|among| among.iter().filter_map(|value| value.float()).collect()),
-        })
+        }))
     }
 
     /// The values that `enum` and `const` leave, if either is there.
@@ -170,6 +179,7 @@ impl<'s> Compiler<'s> {
             if members.is_empty() || members.len() > profile::MAX_ENUM {
                 self.problem(&at.below("enum"), Flaw::OutOfBounds { least: 1, most: profile::MAX_ENUM });
             }
+            let members = members.get(..profile::MAX_ENUM).unwrap_or(members);
             for (index, member) in members.iter().enumerate() {
                 if !fits(member) {
                     self.problem(&format!("{}/enum/{index}", at.schema), Flaw::Expected("a scalar of the type"));

@@ -3,7 +3,7 @@
 use super::pattern::PatternError;
 
 /// One reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// JSON Pointer into the refused document (for a code table, after the table's name).
     pub pointer: String,
@@ -51,8 +51,8 @@ impl SchemaError {
     }
 }
 
-/// Most problems told at once.
-const MAX_PROBLEMS: usize = 200;
+/// Most problems told at once. A compiler that has found so many gives up: a document may hold a hundred thousand.
+pub(crate) const MAX_PROBLEMS: usize = 200;
 
 impl std::fmt::Display for SchemaError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,7 +67,7 @@ impl std::fmt::Display for SchemaError {
 }
 
 /// What can be wrong with a schema.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Flaw {
     /// The document is not JSON, or repeats a member.
     #[error("not JSON: {0}")]
@@ -110,6 +110,19 @@ pub enum Flaw {
     /// More places than the bound, counting every use of a definition.
     #[error("the schema describes more than {0} places")]
     TooManyPlaces(usize),
+    /// Patterns whose tables would take more memory than the bound, all together.
+    #[error("the patterns compile to more than {0} bytes in all")]
+    PatternsTooLarge(usize),
+    /// Rules over an array that would have to put aside more than the bound.
+    #[error(
+        "rules over `{array}` would keep more than {most} values of a record: lower `maxItems`, or name fewer fields"
+    )]
+    TooManyKept {
+        /// The array's pointer.
+        array: String,
+        /// The bound.
+        most: usize,
+    },
     /// A definition that reaches itself.
     #[error("a definition refers to itself")]
     SelfReference,
@@ -166,6 +179,9 @@ pub enum Flaw {
     /// The registry is full.
     #[error("there are already {0} record types")]
     TooManyRecordTypes(usize),
+    /// The registry has no room for what this one compiles to.
+    #[error("all record types together may take {0} bytes, and this one does not fit")]
+    RegistryFull(usize),
 }
 
 impl Flaw {
@@ -184,6 +200,8 @@ impl Flaw {
             Flaw::BadId => "BAD_ID",
             Flaw::TooDeep(_) => "TOO_DEEP",
             Flaw::TooManyPlaces(_) => "TOO_MANY_PLACES",
+            Flaw::PatternsTooLarge(_) => "PATTERNS_TOO_LARGE",
+            Flaw::TooManyKept { .. } => "TOO_MANY_KEPT",
             Flaw::SelfReference => "SELF_REFERENCE",
             Flaw::UnknownReference(_) => "UNKNOWN_REFERENCE",
             Flaw::Pattern(_) => "PATTERN",
@@ -201,6 +219,7 @@ impl Flaw {
             Flaw::NoTreatment(_) => "NO_TREATMENT",
             Flaw::NameTaken(_) => "NAME_TAKEN",
             Flaw::TooManyRecordTypes(_) => "TOO_MANY_RECORD_TYPES",
+            Flaw::RegistryFull(_) => "REGISTRY_FULL",
         }
     }
 }

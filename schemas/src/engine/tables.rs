@@ -4,6 +4,7 @@
 //! today's date, so a code that was revoked stays right in an old record. Two entries for one code are refused.
 
 use super::json::Json;
+use super::profile::MAX_SCHEMA_BYTES;
 use super::schema_error::{Flaw, Problem, SchemaError};
 use super::text::TextSet;
 use crate::identifier;
@@ -115,6 +116,9 @@ impl CodeTables {
     /// # Errors
     /// Every problem of the table; then nothing is added.
     pub fn add_json(&mut self, document: &[u8]) -> Result<(), SchemaError> {
+        if document.len() > MAX_SCHEMA_BYTES {
+            return Err(SchemaError::one("", Flaw::TooLarge(MAX_SCHEMA_BYTES)));
+        }
         let json = Json::parse(document).map_err(|error| SchemaError::one("", Flaw::NotJson(error.to_string())))?;
         let mut reader = Reader { name: String::new(), problems: Vec::new() };
         let table = reader.table(&json);
@@ -189,7 +193,7 @@ impl Reader {
         }
         let mut seen = HashSet::new();
         let mut codes = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in entries.iter().enumerate().take(MAX_CODES) {
             let pointer = format!("/codes/{index}");
             let code = self.code(entry, &pointer);
             if !seen.insert(code.code.clone()) {

@@ -356,10 +356,10 @@ impl<'r, 'p> Run<'r, 'p> {
         if let Some(most) = rules.most_gb18030.filter(|&most| !text::fits_gb18030(value, most)) {
             self.violate(path.pointer(), Rule::TooManyBytes, Detail::Count(most))?;
         }
-        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.regex.is_match(value)) {
-            self.violate(path.pointer(), Rule::Pattern, Detail::Text(&pattern.source))?;
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(value)) {
+            self.violate(path.pointer(), Rule::Pattern, Detail::Text(pattern.source()))?;
         }
-        if rules.among.as_ref().is_some_and(|choice| !choice.set.contains(value)) {
+        if rules.among.as_ref().is_some_and(|choice| !choice.contains(value)) {
             self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
         }
         if let Some(table) = rules.table.as_ref().filter(|table| !table.contains(value)) {
