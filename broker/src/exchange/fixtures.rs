@@ -18,7 +18,7 @@ use super::{
 use crate::{
     log::{self, Log, embedded::Embedded},
     shutdown::Tasks,
-    view::{self, View},
+    view::{self, HighWaters, View},
 };
 
 /// The dataset of the city, with two partitions.
@@ -58,7 +58,8 @@ impl City {
         let audit = Audit::open(log.clone(), audit_options, clock.clone()).await.expect("opens");
         let view_options = view::Options { clock: clock.clone(), ..view::Options::default() };
         let view = View::open(&directory.join("view"), view_options).expect("the view opens");
-        view.follow(log.clone(), catalogue.clone(), &tasks);
+        let high_waters = HighWaters::open(log.clone(), "test", "node-1", clock.clone()).await.expect("opens");
+        view.follow(log.clone(), catalogue.clone(), high_waters, &tasks);
         let publisher = Publisher::new(
             log.clone(),
             catalogue.clone(),

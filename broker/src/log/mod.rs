@@ -19,7 +19,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod embedded;
 mod fence;
 pub mod kafka;
@@ -123,6 +123,11 @@ impl Topic {
     /// Subscription cursors, compacted.
     pub fn cursors(prefix: &str) -> Self {
         Self(format!("{prefix}.cursors").into())
+    }
+
+    /// How far each source came in each dataset, compacted.
+    pub fn high_waters(prefix: &str) -> Self {
+        Self(format!("{prefix}.high-waters").into())
     }
 
     /// A topic that the log itself holds under that name.

@@ -16,7 +16,7 @@ use crate::{
     log::{self, Log},
     pki::ExchangeSecret,
     shutdown::Tasks,
-    view::{self, View},
+    view::{self, HighWaters, View},
 };
 
 /// What every service stands on.
@@ -65,7 +65,9 @@ impl Rooms {
         };
         let path = config.view_path();
         let view = blocking(move || View::open(&path, view_options)).await?.map_err(Error::View)?;
-        view.follow(log.clone(), catalogue.clone(), tasks);
+        let high_waters =
+            HighWaters::open(log.clone(), &config.log.topic_prefix, &config.node.name, clock.clone()).await;
+        view.follow(log.clone(), catalogue.clone(), high_waters.map_err(Error::View)?, tasks);
         Ok(Self { log, catalogue, audit, view, secret, clock })
     }
 }

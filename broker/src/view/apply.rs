@@ -10,6 +10,8 @@
 //!    entries' own times, so that a rebuild from a compacted log comes to the same verdict;
 //! 5. otherwise it becomes the state, and what it replaces becomes history.
 //!
+//! Where compaction has taken a source's last entry, the marks of [`super::high_water`] say how far the source came.
+//!
 //! One applier writes one space, and one task owns it: nothing here locks.
 
 use std::{collections::HashMap, sync::Arc};
@@ -20,6 +22,7 @@ use shuqiao_schemas::engine::{RecordType, Scratch};
 
 use super::{
     Error, Target,
+    high_water::Mark,
     layout::{self, HistoryRow, Kind, Row, SUBJECT, Space},
     store::Store,
 };
@@ -51,12 +54,19 @@ pub(super) struct Applier {
     space: Space,
     next: Vec<u64>,
     high_water: HashMap<(u32, SourceId), u64>,
+    /// What the log may have forgotten of the sources, beyond what was applied.
+    marks: Vec<(SourceId, Mark)>,
     scratch: Scratch,
 }
 
 impl Applier {
-    /// Takes up a space where its last batch ended.
-    pub(super) fn load(store: &Store, dataset: &DatasetId, space: Space) -> Result<Self, Error> {
+    /// Takes up a space where its last batch ended. The marks that speak of what it holds are taken in.
+    pub(super) fn load(
+        store: &Store,
+        dataset: &DatasetId,
+        space: Space,
+        marks: Vec<(SourceId, Mark)>,
+    ) -> Result<Self, Error> {
         let mut high_water = HashMap::new();
         for row in store.meta.prefix([b"h".as_slice(), &space.to_be_bytes()].concat()) {
             let (key, value) = row.into_inner()?;
@@ -64,14 +74,72 @@ impl Applier {
             let source = source.parse().map_err(|_| Error::Corrupt("high water"))?;
             high_water.insert((partition, source), layout::read_u64(&value)?);
         }
-        Ok(Self {
+        let mut applier = Self {
             next: store.applied(space)?,
             store: store.clone(),
             dataset: dataset.clone(),
             space,
             high_water,
+            marks,
             scratch: Scratch::new(),
-        })
+        };
+        let raised = applier.raised_by_marks(&applier.next, HashMap::new());
+        if !raised.is_empty() {
+            let mut batch = store.batch();
+            applier.put_high_water(&mut batch, &raised);
+            batch.commit()?;
+        }
+        applier.moved_to(applier.next.clone(), raised);
+        Ok(applier)
+    }
+
+    /// Largest sequence of each source and partition, and the offset below which it is.
+    pub(super) fn seen(&self) -> Vec<(SourceId, Mark)> {
+        let mark = |((partition, source), sequence): (&(u32, SourceId), &u64)| {
+            let below = *self.next.get(usize::try_from(*partition).ok()?)?;
+            Some((source.clone(), Mark { partition: *partition, sequence: *sequence, below }))
+        };
+        self.high_water.iter().filter_map(mark).collect()
+    }
+
+    /// What moves when everything below `next` is applied: what the entries say, and the marks that speak of no more than that.
+    fn raised_by_marks(
+        &self,
+        next: &[u64],
+        mut moved: HashMap<(u32, SourceId), u64>,
+    ) -> HashMap<(u32, SourceId), u64> {
+        for (source, mark) in &self.marks {
+            let reached = usize::try_from(mark.partition).ok().and_then(|partition| next.get(partition));
+            let number = (mark.partition, source.clone());
+            let held = moved.get(&number).or_else(|| self.high_water.get(&number));
+            if reached.is_some_and(|reached| mark.below <= *reached) && held.is_none_or(|held| *held < mark.sequence) {
+                moved.insert(number, mark.sequence);
+            }
+        }
+        moved
+    }
+
+    /// What a mark says of the source's entries before a position.
+    fn marked(&self, position: Position, source: &SourceId) -> Option<u64> {
+        let of_it = |(marked, mark): &&(SourceId, Mark)| {
+            mark.partition == position.partition && mark.below <= position.offset && marked == source
+        };
+        self.marks.iter().filter(of_it).map(|(_, mark)| mark.sequence).max()
+    }
+
+    fn put_high_water(&self, batch: &mut OwnedWriteBatch, moved: &HashMap<(u32, SourceId), u64>) {
+        for ((partition, source), sequence) in moved {
+            let key = layout::high_water_key(self.space, source.as_str(), *partition);
+            batch.insert(&self.store.meta, key, sequence.to_be_bytes());
+        }
+    }
+
+    /// The store holds it now.
+    fn moved_to(&mut self, next: Vec<u64>, moved: HashMap<(u32, SourceId), u64>) {
+        self.high_water.extend(moved);
+        let reached = |mark: &Mark| usize::try_from(mark.partition).ok().and_then(|partition| next.get(partition));
+        self.marks.retain(|(_, mark)| reached(mark).is_some_and(|reached| mark.below > *reached));
+        self.next = next;
     }
 
     /// Next offset of each partition.
@@ -109,7 +177,7 @@ impl Applier {
             };
             let number = (entry.partition, record.source.clone());
             let held = moved.get(&number).or_else(|| self.high_water.get(&number));
-            if held.is_some_and(|held| record.sequence <= *held) {
+            if held.copied().max(self.marked(position, &record.source)).is_some_and(|held| record.sequence <= held) {
                 tally.repeats += 1;
                 continue;
             }
@@ -150,18 +218,15 @@ impl Applier {
                 }
             }
         }
-        for ((partition, source), sequence) in &moved {
-            let key = layout::high_water_key(self.space, source.as_str(), *partition);
-            batch.insert(&self.store.meta, key, sequence.to_be_bytes());
-        }
+        let moved = self.raised_by_marks(&next, moved);
+        self.put_high_water(&mut batch, &moved);
         for (partition, (reached, before)) in (0_u32..).zip(next.iter().zip(&self.next)) {
             if reached != before {
                 batch.insert(&self.store.meta, layout::applied_key(self.space, partition), reached.to_be_bytes());
             }
         }
         batch.commit()?;
-        self.high_water.extend(moved);
-        self.next = next;
+        self.moved_to(next, moved);
         Ok(tally)
     }
 

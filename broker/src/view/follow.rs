@@ -2,7 +2,8 @@
 //!
 //! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
 //! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew.
-//! When the catalogue no longer knows the dataset, its rows go.
+//! When the catalogue no longer knows the dataset, its rows go. What it has seen of the sources it writes down ([`super::high_water`]) from time to time and
+//! when it is told to stop.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,11 +11,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
+use futures::{FutureExt, future::Fuse, future::FusedFuture};
+use tokio::{sync::mpsc, task::JoinHandle, time::{Instant, MissedTickBehavior}};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Held, Metrics, Rebuilt, Request, Target, View,
+    Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View,
     apply::Applier,
     layout::{NOWHERE, Space},
 };
@@ -30,10 +32,18 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const REQUESTS_MAX: usize = 4;
 /// History rows removed between two batches.
 const PRUNE_ROWS_MAX: usize = 5_000;
+/// How long a task that is told to stop waits until what it has seen of the sources is durable.
+const LAST_WORD_MAX: Duration = Duration::from_secs(2);
 
 impl View {
     /// Follows every dataset of the catalogue on `tasks`, and those that are registered later.
-    pub fn follow(self: &Arc<Self>, log: Arc<dyn Log>, catalogue: Arc<Catalogue>, tasks: &Tasks) {
+    pub fn follow(
+        self: &Arc<Self>,
+        log: Arc<dyn Log>,
+        catalogue: Arc<Catalogue>,
+        high_waters: Arc<HighWaters>,
+        tasks: &Tasks,
+    ) {
         let (view, on) = (self.clone(), tasks.clone());
         tasks.spawn("view", async move {
             let token = on.token();
@@ -61,7 +71,7 @@ impl View {
                         let stop = token.child_token();
                         let catalogue = catalogue.clone();
                         let target = move || target(&catalogue, &id);
-                        let task = view.follow_one(log.clone(), target, stop.clone(), &on);
+                        let task = view.follow_one(log.clone(), high_waters.clone(), target, stop.clone(), &on);
                         (stop, task)
                     });
                 }
@@ -88,11 +98,12 @@ impl View {
     pub(super) fn follow_one(
         self: &Arc<Self>,
         log: Arc<dyn Log>,
+        high_waters: Arc<HighWaters>,
         target: impl Fn() -> Option<Target> + Send + Sync + 'static,
         stop: CancellationToken,
         tasks: &Tasks,
     ) -> JoinHandle<()> {
-        let follower = Follower { view: self.clone(), log, target: Box::new(target), stop };
+        let follower = Follower { view: self.clone(), log, high_waters, target: Box::new(target), stop };
         tasks.spawn("view-dataset", async move { follower.run().await })
     }
 }
@@ -116,6 +127,7 @@ fn description(target: &Target) -> Vec<u8> {
 struct Follower {
     view: Arc<View>,
     log: Arc<dyn Log>,
+    high_waters: Arc<HighWaters>,
     target: Box<dyn Fn() -> Option<Target> + Send + Sync>,
     stop: CancellationToken,
 }
@@ -166,10 +178,18 @@ impl Follower {
         };
         let mut upkeep = tokio::time::interval(self.view.options.upkeep_interval);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let interval = self.high_water_interval(target);
+        let mut raised_at: Option<Instant> = None;
+        let mut raising = std::pin::pin!(Fuse::terminated());
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ok(()),
+                () = self.stop.cancelled() => {
+                    raising.set(Fuse::terminated());
+                    drop(tokio::time::timeout(LAST_WORD_MAX, self.raise(target, &applier)).await);
+                    return Ok(());
+                }
+                () = &mut raising, if !raising.is_terminated() => {}
                 request = requests.recv() => {
                     let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
                     let rebuilt = self.rebuild(target, &held, applier).await;
@@ -184,6 +204,10 @@ impl Follower {
                         return Ok(());
                     }
                     applier = self.prune(&newest, applier).await?;
+                    if raising.is_terminated() && raised_at.is_none_or(|last| last.elapsed() >= interval) {
+                        raised_at = Some(Instant::now());
+                        raising.set(self.raise(target, &applier).fuse());
+                    }
                 }
                 entries = reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max) => {
                     applier = self.apply(target, applier, entries?).await?;
@@ -228,8 +252,24 @@ impl Follower {
     }
 
     async fn load(&self, target: &Target, space: Space) -> Result<Applier, Error> {
+        let ends: Vec<_> = self.log.bounds(&target.topic).await?.iter().map(|bounds| bounds.next).collect();
         let (store, id) = (self.view.store.clone(), target.id.clone());
-        blocking(move || Applier::load(&store, &id, space)).await
+        let marks = self.high_waters.marks(&target.id, &ends);
+        blocking(move || Applier::load(&store, &id, space, marks)).await
+    }
+
+    fn high_water_interval(&self, target: &Target) -> Duration {
+        self.view.options.high_water_interval.min(Duration::from_millis(target.retention_ms / 8))
+    }
+
+    /// Writes down what was seen of the sources. The next time makes up for a failure.
+    fn raise(&self, target: &Target, applier: &Applier) -> impl Future<Output = ()> + Send + use<> {
+        let (high_waters, id, seen) = (self.high_waters.clone(), target.id.clone(), applier.seen());
+        async move {
+            if let Err(error) = high_waters.raise(&id, &seen).await {
+                tracing::warn!(dataset = %id, %error, "how far the sources came is not written down yet");
+            }
+        }
     }
 
     async fn apply(&self, target: &Target, mut applier: Applier, entries: Vec<StoredEntry>) -> Result<Applier, Error> {

@@ -18,6 +18,7 @@
 mod apply;
 mod digest;
 mod follow;
+mod high_water;
 mod layout;
 mod metrics;
 mod read;
@@ -42,6 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use apply::Tally;
 pub use digest::Digest;
+pub use high_water::HighWaters;
 pub use metrics::{DatasetLabels, EntryLabels, Metrics};
 pub use read::{Item, Reader};
 
@@ -107,6 +109,8 @@ pub struct Options {
     pub batch_bytes_max: usize,
     /// How often history beyond retention is removed and lag is measured.
     pub upkeep_interval: Duration,
+    /// How long what was seen of the sources may stay unwritten, at most; an eighth of the dataset's retention where that is less.
+    pub high_water_interval: Duration,
     /// By which history ages.
     pub clock: Clock,
     /// What is counted.
@@ -120,6 +124,7 @@ impl Default for Options {
             batch_entries_max: 5_000,
             batch_bytes_max: 4 << 20,
             upkeep_interval: Duration::from_secs(5),
+            high_water_interval: Duration::from_secs(60),
             clock: Clock::system(),
             metrics: Metrics::default(),
         }

@@ -139,6 +139,37 @@ async fn what_was_published_is_published_once_whoever_restarts() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_one_also_where_compaction_has_taken_the_record_and_the_view_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_000_000);
+    let log = Arc::new(Watched::open(directory.path(), clock.clone()));
+    let city = City::on(log.clone(), directory.path(), clock.clone()).await;
+    let archive = Arc::new(catalogue::identity("spiffe://test/department/market-supervision/system/archive"));
+    let registry = vec![upsert(10, "k", "320600")];
+    city.publish(&mut city.session().await, registry.clone()).await;
+    // Another source writes the same key, and goes on in every partition.
+    let mut session = city.publisher.open(&archive, DATASET, "").await.unwrap();
+    let rest = (2..=20).map(|n| upsert(n, &format!("k{n}"), "320600"));
+    let all = [NewRecord { source_version: 10, ..upsert(1, "k", "320601") }].into_iter().chain(rest).collect();
+    city.publish(&mut session, all).await;
+    drop(session);
+    clock.set(1_000_000 + 3_600_001);
+    assert_eq!(log.log.maintain().await.unwrap(), 1, "the registry's entry is gone");
+    city.close().await;
+    drop(log);
+
+    std::fs::remove_dir_all(directory.path().join("view")).unwrap();
+    let city = City::open(directory.path()).await;
+    let mut session = city.session().await;
+    assert_eq!(session.high_water().map(|(_, sequence)| sequence).max(), Some(10));
+    let before = stored(&city).await;
+    let answer = city.publish(&mut session, registry).await;
+    assert!(accepted(&answer.results[0].1).1, "a repeat");
+    assert_eq!(stored(&city).await, before);
+    city.close().await;
+}
+
+#[tokio::test]
 async fn every_violation_is_told_and_nothing_of_it_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let city = City::open(directory.path()).await;

@@ -11,7 +11,7 @@ use crate::exchange::clock::Clock;
 
 /// One home, as the suite needs it.
 #[async_trait::async_trait]
-pub(super) trait Home: Sync {
+pub(crate) trait Home: Sync {
     /// Opens the log; again after it was closed.
     fn open(&self, in_flight_bytes_max: usize) -> Arc<dyn Log>;
 
@@ -21,21 +21,26 @@ pub(super) trait Home: Sync {
     /// A retention window that the tests can sit out.
     fn window_ms(&self) -> u64;
 
-    /// Now, on the clock that retention reads.
-    fn now_ms(&self) -> i64;
+    /// The clock that retention reads.
+    fn clock(&self) -> Clock;
+
+    /// Now, on that clock.
+    fn now_ms(&self) -> i64 {
+        self.clock().now_ms()
+    }
 
     /// Lets a window pass and compaction run.
     async fn pass_window(&self, log: &Arc<dyn Log>);
 }
 
-pub(super) struct EmbeddedHome {
+pub(crate) struct EmbeddedHome {
     directory: tempfile::TempDir,
     clock: Clock,
     opened: parking_lot::Mutex<Option<Arc<Embedded>>>,
 }
 
 impl EmbeddedHome {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         Self { directory, clock: Clock::manual(1_700_000_000_000), opened: parking_lot::Mutex::default() }
     }
@@ -71,8 +76,8 @@ impl Home for EmbeddedHome {
         60_000
     }
 
-    fn now_ms(&self) -> i64 {
-        self.clock.now_ms()
+    fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     async fn pass_window(&self, _: &Arc<dyn Log>) {
@@ -81,11 +86,11 @@ impl Home for EmbeddedHome {
     }
 }
 
-pub(super) struct KafkaHome(kafka::Options);
+pub(crate) struct KafkaHome(kafka::Options);
 
 impl KafkaHome {
     /// The cluster that the environment names. Says so where it names none: a test that did not run must not look like one that did.
-    pub(super) fn from_environment(test: &str) -> Option<Self> {
+    pub(crate) fn from_environment(test: &str) -> Option<Self> {
         let options = kafka::tests::options();
         if options.is_none() {
             println!("SKIPPED {test}: SHUQIAO_TEST_KAFKA names no cluster");
@@ -109,8 +114,8 @@ impl Home for KafkaHome {
         500
     }
 
-    fn now_ms(&self) -> i64 {
-        Clock::system().now_ms()
+    fn clock(&self) -> Clock {
+        Clock::system()
     }
 
     async fn pass_window(&self, _: &Arc<dyn Log>) {

@@ -3,7 +3,7 @@
 //! On Kafka they run where `SHUQIAO_TEST_KAFKA` names a cluster (`deploy/kafka/start one DIR`), and say so where it does not. What only one home can do (a
 //! full disk, a node that dies) is tested in that home.
 
-mod homes;
+pub(crate) mod homes;
 
 use std::{sync::Arc, time::Duration};
 

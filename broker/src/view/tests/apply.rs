@@ -218,7 +218,7 @@ fn what_a_crash_left_half_built_is_gone_when_the_store_opens() {
     bench.apply(&at_zero(0, &[said(1, "a", "320600")]));
     let digest = bench.digest();
     let half = bench.store.begin_space(&bench.target.id, b"", &[0; PARTITIONS as usize]).unwrap();
-    let mut applier = Applier::load(&bench.store, &bench.target.id, half).unwrap();
+    let mut applier = Applier::load(&bench.store, &bench.target.id, half, Vec::new()).unwrap();
     applier.apply(&bench.target, &at_zero(0, &[said(1, "x", "320600")])).unwrap();
     let rows = |store: &Store| [&store.records, &store.indexes, &store.meta].map(|one| one.iter().count());
     let with_half = rows(&bench.store);

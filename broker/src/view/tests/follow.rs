@@ -18,7 +18,7 @@ use crate::{
     },
     log::{Log, Retention, TopicSpec},
     shutdown::Tasks,
-    view::{Error, Options, View},
+    view::{Error, HighWaters, Options, View},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,10 +40,10 @@ impl Rig {
         let retention = Retention::CompactAfter { window_ms: RETENTION_MS };
         let topic = target("sample/v1").topic;
         log.ensure_topic(&TopicSpec { topic, partitions: PARTITIONS, retention }).await.unwrap();
-        Self::on(log, directory, clock, target("sample/v1"))
+        Self::on(log, directory, clock, target("sample/v1")).await
     }
 
-    fn on(log: Arc<log::embedded::Embedded>, directory: &Path, clock: Clock, target: Target) -> Self {
+    async fn on(log: Arc<log::embedded::Embedded>, directory: &Path, clock: Clock, target: Target) -> Self {
         let options = Options {
             upkeep_interval: Duration::from_millis(20),
             batch_entries_max: 7,
@@ -53,7 +53,8 @@ impl Rig {
         let view = View::open(&directory.join("view"), options).unwrap();
         let (tasks, known) = (Tasks::default(), Arc::new(Mutex::new(Some(target))));
         let asked = known.clone();
-        view.follow_one(log.clone(), move || asked.lock().clone(), tasks.token(), &tasks);
+        let high_waters = HighWaters::open(log.clone(), "test", "node-1", clock.clone()).await.unwrap();
+        view.follow_one(log.clone(), high_waters, move || asked.lock().clone(), tasks.token(), &tasks);
         Self { log, view, clock, tasks, known, next_sequence: 1 }
     }
 
@@ -138,7 +139,7 @@ async fn after_a_kill_the_view_goes_on_where_it_was() {
 
     let entry = said(4, "a", "320601").entry(0);
     log.submit(&target("sample/v1").topic, vec![entry]).await.unwrap().await.pop().unwrap().unwrap();
-    let rig = Rig::on(log, directory.path(), clock, target("sample/v1"));
+    let rig = Rig::on(log, directory.path(), clock, target("sample/v1")).await;
     rig.seen(&[(0, 3)]).await;
     assert_ne!(rig.reader().digest().unwrap(), before);
     assert_eq!(history(&rig.reader(), "a"), "4 1");
@@ -227,7 +228,7 @@ async fn where_the_log_has_moved_on_the_view_is_built_anew() {
     rig.log.trim(&target("sample/v1").topic, 0, 3).await.unwrap();
     let Rig { log, view, clock, .. } = rig;
     drop(view);
-    let rig = Rig::on(log, directory.path(), clock, target("sample/v1"));
+    let rig = Rig::on(log, directory.path(), clock, target("sample/v1")).await;
     rig.seen(&[(0, 4)]).await;
     assert_eq!(names(rig.reader().records(None)), ["d@4"]);
     rig.close().await;
@@ -280,7 +281,7 @@ async fn a_log_that_ends_with_a_forgotten_deletion_is_still_read_to_its_end() {
     let log = rig.close().await;
     // A node that has lost its view must come as far as the log's end, or no source could publish there again.
     std::fs::remove_dir_all(directory.path().join("view")).unwrap();
-    let rig = Rig::on(log, directory.path(), clock, target("sample/v1"));
+    let rig = Rig::on(log, directory.path(), clock, target("sample/v1")).await;
     rig.seen(&until).await;
     assert_eq!(names(rig.reader().records(None)), ["a@1"]);
     assert_eq!(rig.reader().high_water(REGISTRY).unwrap(), [(0, 3)]);
@@ -338,7 +339,8 @@ async fn the_rows_of_a_deleted_dataset_are_removed_also_if_the_node_was_down() {
     let catalogue = crate::exchange::catalogue::Catalogue::open(log.clone(), options, clock, &tasks).await.unwrap();
     let opened = View::open(&view, Options::default()).unwrap();
     assert!(opened.get(&id, "a").unwrap().is_some(), "found at opening");
-    opened.follow(log, catalogue, &tasks);
+    let high_waters = HighWaters::open(log.clone(), "test", "node-1", Clock::manual(1_000_000)).await.unwrap();
+    opened.follow(log, catalogue, high_waters, &tasks);
     gone(&opened).await;
     assert_eq!(tasks.drain(PATIENCE).await, 0);
 }

@@ -1,6 +1,8 @@
-//! The view's promises: rows by hand (`apply`, `read`), over a log (`follow`), and against a model (`model`).
+//! The view's promises: rows by hand (`apply`, `read`), over a log (`follow`), over one that has forgotten
+//! (`compacted`), and against a model (`model`).
 
 mod apply;
+mod compacted;
 mod follow;
 mod model;
 mod read;
@@ -119,7 +121,7 @@ impl Bench {
                 space
             }
         };
-        let applier = Applier::load(&store, &target.id, space).expect("loads");
+        let applier = Applier::load(&store, &target.id, space, Vec::new()).expect("loads");
         Self { store, space, applier, target }
     }
 
