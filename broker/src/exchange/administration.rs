@@ -45,7 +45,7 @@ impl Administration {
     /// Carries out a command. The answer is durable, and so is the entry that says who asked and what came of it.
     ///
     /// # Errors
-    /// Those of [`Catalogue::execute`]; [`Error::LogUnavailable`] where the command stands and its entry may not: repeat it.
+    /// Those of [`Catalogue::execute`]; [`Error::LogUnavailable`] and [`Error::OutcomeUnknown`] where the command stands and its entry may not: repeat it.
     pub async fn execute(&self, caller: &Identity, command: Command) -> Result<Outcome, Error> {
         let entry = NewEntry {
             dataset: command.dataset().cloned().or_else(|| self.concerned(caller, &command)),
@@ -54,7 +54,11 @@ impl Administration {
         };
         match self.catalogue.execute(caller, command).await {
             Ok(outcome) => {
-                self.audit.append(entry).await?;
+                self.audit.append(entry).await.map_err(|error| match error {
+                    // Elsewhere that means that nothing was done.
+                    Error::DiskFull(_) => Error::OutcomeUnknown,
+                    other => other,
+                })?;
                 Ok(outcome)
             }
             Err(error) => {

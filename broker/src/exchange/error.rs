@@ -170,7 +170,7 @@ pub enum Error {
     /// The log does not answer.
     #[error("the log is not available")]
     LogUnavailable(#[source] Cause),
-    /// The disk is full: nothing was taken.
+    /// The disk is full: nothing of what is not answered was taken.
     #[error("the node's disk is full")]
     DiskFull(#[source] Cause),
     /// The node is shutting down.

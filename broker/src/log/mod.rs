@@ -66,7 +66,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// The disk is full; nothing of the group was taken.
+    /// The disk is full; nothing of the submission was taken, nor of any behind it.
     #[error("the log's disk is full")]
     DiskFull(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The log does not answer; the outcome of what was in flight is not known.

@@ -67,7 +67,7 @@ fn row(error: &Error) -> (Code, Reason) {
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, Reason::BatchTooLarge),
         Error::QuotaExhausted { .. } => (Code::ResourceExhausted, Reason::QuotaExhausted),
         Error::LogUnavailable(_) => (Code::Unavailable, Reason::LogUnavailable),
-        Error::DiskFull(_) => (Code::Unavailable, Reason::DiskFull),
+        Error::DiskFull(_) => (Code::ResourceExhausted, Reason::DiskFull),
         Error::Draining => (Code::Unavailable, Reason::Draining),
         Error::OutcomeUnknown => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
         Error::DataLoss(_) => (Code::DataLoss, Reason::DataLoss),

@@ -28,7 +28,7 @@ async fn below_its_floor_of_free_disk_a_node_takes_nothing_says_so_and_reads_on(
     })
     .await;
     let mut stream = registry.publishes().await;
-    let status = refused(stream.publish(records(101..201)).await, Code::Unavailable, "DISK_FULL");
+    let status = refused(stream.publish(records(101..201)).await, Code::ResourceExhausted, "DISK_FULL");
     assert!(!status.message().contains('/'), "no path of ours is told: {}", status.message());
     // Questions leave a trace, so that needs room, too; what needs none is answered.
     registry.status().await.expect("the node's status");

@@ -6,7 +6,8 @@
 //! Order of events for a batch, each a condition of the next: permission (compared by the catalogue's epoch), bounds, the sequence rule, validation of each record, high
 //! water, log, audit entry, receipt, acknowledgement. Validation comes before the high water: a repeat gets the verdict it had, rejected ones too.
 //!
-//! A batch that is refused leaves a denial on the trail, as an opening that is refused does.
+//! A batch that is refused leaves a denial on the trail, as an opening that is refused does. Where the log says that its disk is full it has taken nothing, so
+//! that is a refusal too, though one for which the trail has no room.
 //!
 //! Refuses: a session after one of its records had an unknown outcome, from that very moment. What the log holds of it is only known by reading the log again,
 //! that is by reopening; a later batch in the log would make the unknown one look like a repeat.

@@ -343,6 +343,9 @@ impl Completion {
             Some(pending) => self.gate.settle(pending).await,
             None => Vec::new(),
         };
+        if let Some(refusal) = refusal(&offsets) {
+            return Err(refusal);
+        }
         let Self { context, caller, dataset, batch_id, judged, begun, in_flight, gate: _ } = self;
         let mut settled = Settled::default();
         settled.add(judged, offsets);
@@ -359,7 +362,8 @@ impl Completion {
                 digest: digest.as_slice().try_into().ok().filter(|_| accepted > 0),
                 ..NewEntry::new(&caller, audit::Action::Publish)
             })
-            .await?;
+            .await
+            .map_err(untold)?;
 
         let receipt = range.map(|(first_sequence, last_sequence)| {
             let mut receipt = v1::Receipt {
@@ -379,6 +383,24 @@ impl Completion {
         context.metrics.acknowledged(dataset.id.as_str(), tally, begun.elapsed().as_secs_f64());
         drop(in_flight);
         Ok(Acknowledgement { batch_id, results, receipt, failure })
+    }
+}
+
+/// Why the log took nothing of a batch, where it knows that.
+fn refusal(offsets: &[Result<u64, log::Error>]) -> Option<Error> {
+    let mut refused = offsets.iter().map(|fate| fate.as_ref().err().filter(|error| matches!(error, log::Error::DiskFull(_))));
+    let first = refused.next().flatten()?;
+    refused.all(|other| other.is_some()).then(|| first.clone().into())
+}
+
+/// A batch whose audit entry is not durable is not acknowledged. That the disk is full means elsewhere that nothing was taken, and this batch may have been.
+fn untold(error: Error) -> Error {
+    match error {
+        Error::DiskFull(cause) => {
+            tracing::warn!(error = %cause, "a batch has no audit entry and is not acknowledged");
+            Error::OutcomeUnknown
+        }
+        other => other,
     }
 }
 

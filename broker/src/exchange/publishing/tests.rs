@@ -77,6 +77,37 @@ async fn after_an_unknown_outcome_a_session_takes_nothing_that_would_make_it_loo
 }
 
 #[tokio::test]
+async fn a_log_without_room_is_a_refusal_and_no_unknown_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_000_000);
+    let log = Arc::new(Watched::open(directory.path(), clock.clone()));
+    let city = City::on(log.clone(), directory.path(), clock).await;
+    let mut session = city.session().await;
+    log.has_no_room.store(true, Ordering::SeqCst);
+    let wrong = NewRecord { payload: "[]".into(), ..upsert(1, "a", "1") };
+    let refused = session.submit(batch(vec![wrong, upsert(2, "a", "1"), upsert(3, "b", "1")])).await.unwrap();
+    let refused = refused.await.unwrap();
+    assert!(matches!(refused, Err(Error::DiskFull(_))), "{refused:?}");
+    // What is behind it is refused with it.
+    let next = session.submit(batch(vec![upsert(4, "a", "1")])).await;
+    assert!(matches!(next, Err(Error::DiskFull(_))), "{next:?}");
+    assert_eq!(stored(&city).await, 0);
+    drop(session);
+
+    // Stored, and the trail has no room: that is not the same.
+    let mut session = city.session().await;
+    log.audit_has_no_room.store(true, Ordering::SeqCst);
+    let untold = session.submit(batch(vec![upsert(2, "a", "1")])).await.unwrap().await.unwrap();
+    assert!(matches!(untold, Err(Error::OutcomeUnknown)), "{untold:?}");
+    drop(session);
+    let mut session = city.session().await;
+    let answer = city.publish(&mut session, vec![upsert(2, "a", "1"), upsert(3, "b", "1")]).await;
+    let repeats: Vec<_> = answer.results.iter().map(|(_, fate)| accepted(fate).1).collect();
+    assert_eq!(repeats, [true, false]);
+    city.close().await;
+}
+
+#[tokio::test]
 async fn an_accepted_record_has_a_position_and_a_receipt_that_verifies() {
     let directory = tempfile::tempdir().unwrap();
     let city = City::open(directory.path()).await;

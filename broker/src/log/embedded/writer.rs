@@ -3,7 +3,8 @@
 //! While a group is being written the next one gathers, so the group's size follows the disk's speed. What a failure means:
 //!
 //! - less free space than the configured reserve: the group is refused before anything is written, so the store always has room to tidy itself;
-//! - the disk fills nevertheless: fjall may have written half a batch. The store is reopened, which cuts the half off, and what it then holds decides;
+//! - the disk fills nevertheless: fjall may have written half a batch. The store is reopened, which cuts the half off, and what it then holds decides. Where it
+//!   cannot be reopened, nobody knows yet;
 //! - anything else, a failed fsync first of all: what the disk holds is not known, and the kernel may pretend that it does. The log is poisoned until
 //!   the process opens it anew.
 //!
@@ -206,7 +207,7 @@ fn write(shared: &Shared, group: &[Submission]) -> Result<Vec<Vec<u64>>, Error> 
         return Err(error);
     }
     // Half a batch may lie in the journal, or the whole of it in a buffer that was flushed when the store closed: what the store holds decides.
-    shared.reopen(READERS_LEAVE_MAX)?;
+    shared.reopen(READERS_LEAVE_MAX).map_err(|cause| Error::Unavailable(Arc::new(cause)))?;
     let taken = group.iter().zip(&bases).all(|(submission, bases)| {
         submission.parts.iter().zip(bases).all(|(part, base)| {
             submission.topic.partition(part.partition).is_some_and(|partition| partition.standing().next > *base)
