@@ -128,11 +128,18 @@ pub(super) struct FieldGrant {
     pub(super) treatment: Treatment,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RowCondition {
     pub(super) field: String,
     pub(super) values: Vec<String>,
+}
+
+/// The values may be somebody's.
+impl std::fmt::Debug for RowCondition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowCondition").field("field", &self.field).field("values", &self.values.len()).finish_non_exhaustive()
+    }
 }
 
 /// A grant (授权).

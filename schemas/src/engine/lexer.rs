@@ -76,7 +76,7 @@ pub(crate) struct Number {
 }
 
 /// A place in a payload.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Cursor<'p> {
     /// The whole payload.
     pub(crate) text: &'p str,
@@ -84,6 +84,13 @@ pub(crate) struct Cursor<'p> {
     /// The next byte to read.
     pub(crate) at: usize,
     depth: usize,
+}
+
+/// Where it is, not what stands there.
+impl std::fmt::Debug for Cursor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cursor").field("at", &self.at).field("depth", &self.depth).finish_non_exhaustive()
+    }
 }
 
 impl<'p> Cursor<'p> {

@@ -29,13 +29,20 @@ pub(super) struct Client {
 }
 
 /// One row, undecoded.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Found {
     pub(super) key: String,
     /// As the database writes it; `None` where it is null.
     pub(super) updated: Option<String>,
     /// In the order of the columns asked for.
     pub(super) values: Vec<Option<Vec<u8>>>,
+}
+
+/// Neither key nor values.
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").field("updated", &self.updated).field("values", &self.values.len()).finish_non_exhaustive()
+    }
 }
 
 /// How much lies behind a moment: tells cheaply whether it is worth reading again.

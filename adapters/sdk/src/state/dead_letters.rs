@@ -38,7 +38,7 @@ pub enum LetterState {
 }
 
 /// One letter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetter {
     /// Its number in this state file.
     pub id: i64,
@@ -62,6 +62,13 @@ pub struct DeadLetter {
     /// A sink's: the record without its payload, JSON.
     #[serde(skip)]
     pub record: Option<String>,
+}
+
+/// What is wrong with the row, not what it says.
+impl std::fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetter").field("id", &self.id).field("direction", &self.direction).field("state", &self.state).field("place", &self.place).field("violations", &self.violations).finish_non_exhaustive()
+    }
 }
 
 /// What replaying a letter came to.

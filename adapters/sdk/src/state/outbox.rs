@@ -23,7 +23,7 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 const RAW_BYTES_MAX: usize = 4 << 20;
 
 /// One record that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The record's number: with the source, its id.
     pub sequence: u64,
@@ -35,6 +35,13 @@ pub struct Entry {
     pub source_version: u64,
     /// JSON text, empty for a delete.
     pub payload: Bytes,
+}
+
+/// Neither key nor payload.
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("sequence", &self.sequence).field("operation", &self.operation).field("source_version", &self.source_version).finish_non_exhaustive()
+    }
 }
 
 impl Entry {

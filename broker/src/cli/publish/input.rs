@@ -14,10 +14,17 @@ use crate::exchange::model::PAYLOAD_BYTES_MAX;
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
 /// One payload, byte for byte, and the line on which it begins.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct Payload {
     pub(super) line: u64,
     pub(super) bytes: Bytes,
+}
+
+/// Where it stands, not what it says.
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Payload").field("line", &self.line).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// Yields payloads in order.

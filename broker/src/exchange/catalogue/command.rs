@@ -113,7 +113,7 @@ impl Entry {
 }
 
 /// What can be done to the catalogue. `expected` is the version that the caller has seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Enrols a department.
@@ -140,6 +140,13 @@ pub enum Command {
     UpdateSubscription(SubscriptionChange),
     /// Takes a subscription out.
     DeleteSubscription(SubscriptionRef),
+}
+
+/// What it is and about what. Its arguments are the caller's own words.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command").field("name", &self.name()).field("resource", &self.resource()).finish_non_exhaustive()
+    }
 }
 
 macro_rules! arguments {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     command::{
         Actor, Command, DatasetChange, DatasetRef, DepartmentChange, DepartmentRef, Entry, GrantChange, GrantRef,
-        NewDataset, NewDepartment, NewGrant, SubscriptionChange, SubscriptionRef,
+        NewDataset, NewDepartment, NewGrant, NewSubscription, SubscriptionChange, SubscriptionRef,
     },
     fixtures::*,
     *,
@@ -411,4 +411,19 @@ fn an_entry_for_an_unknown_record_type_stops_the_node() {
     let offset = desk.snapshot.epoch;
     let stop = apply(&mut desk.snapshot, offset, &entry, &desk.context).unwrap_err();
     assert!(matches!(stop, Stop::UnknownRecordType { .. }));
+}
+
+#[test]
+fn no_debug_prints_a_value_that_rows_are_filtered_by() {
+    const WHOSE: &str = "330106199003070014";
+    let rows = vec![RowCondition { field: "region".into(), values: vec![WHOSE.into()] }];
+    let grant = Command::CreateGrant(NewGrant { rows: rows.clone(), ..new_grant("one", DATASET, "taxation") });
+    let mut texts = vec![format!("{rows:?}"), format!("{grant:?}")];
+    let mut desk = Desk::city();
+    let granted = desk.give(&system(OWNER), grant).unwrap();
+    let filter = NewSubscription { filter: rows, ..new_subscription("taxation.one", DATASET) };
+    let subscribed = desk.give(&system("taxation"), Command::CreateSubscription(filter)).unwrap();
+    texts.extend([format!("{granted:?}"), format!("{subscribed:?}"), format!("{:?}", desk.snapshot)]);
+    assert!(texts.iter().all(|text| !text.contains(WHOSE)), "{texts:?}");
+    assert!(texts[1].contains("grants/one"), "{}", texts[1]);
 }

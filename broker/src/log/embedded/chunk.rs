@@ -27,7 +27,7 @@ const HAS_VALUE: u8 = 2;
 pub(super) struct Malformed;
 
 /// Collects the entries of one partition.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Builder {
     names: Vec<Box<str>>,
     body: Vec<u8>,

@@ -149,11 +149,18 @@ impl Topical {
 struct Partition(Mutex<(Standing, VecDeque<Recent>)>);
 
 /// A chunk in memory.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Recent {
     first: u64,
     next: u64,
     bytes: Bytes,
+}
+
+/// Keys and values may be personal data.
+impl std::fmt::Debug for Recent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recent").field("first", &self.first).field("next", &self.next).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 impl Partition {

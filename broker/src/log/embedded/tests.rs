@@ -226,3 +226,20 @@ async fn a_second_process_is_refused_the_directory() {
     drop(log);
     Arc::new(open(Options::at(directory.path()))).close().await;
 }
+
+#[tokio::test]
+async fn no_debug_of_the_log_prints_what_lies_in_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(Options { free_bytes_min: 0, ..Options::at(directory.path()) });
+    let topic = made(&log).await;
+    let secret = Bytes::from_static(b"330106199003070014");
+    let headers = vec![("ce_subject", secret.clone())];
+    let entry = Entry { key: Some(secret.clone()), headers, value: Some(secret), ..numbered(1, 8) };
+    let mut texts = vec![format!("{entry:?}")];
+    log.submit(&topic, vec![entry]).await.expect("submitted").await[0].as_ref().expect("durable");
+    let mut reader = log.read(&topic, &[(0, 0)]).await.expect("a reader");
+    let read = reader.next(1, 1_000).await.expect("readable");
+    texts.extend([format!("{log:?}"), format!("{read:?}"), format!("{:?}", read[0].headers)]);
+    assert!(texts.iter().all(|text| !text.contains("330106199003070014")), "{texts:?}");
+    log.close().await;
+}

@@ -33,12 +33,18 @@ const READERS_LEAVE_MAX: Duration = Duration::from_secs(10);
 pub(super) type Told = (Vec<Result<u64, Error>>, Option<Raised>);
 
 /// The entries of one submission for one partition, encoded.
-#[derive(Debug)]
 pub(super) struct Part {
     pub(super) partition: u32,
     pub(super) count: u64,
     pub(super) time_ms_max: i64,
     pub(super) bytes: Bytes,
+}
+
+/// Keys and values may be personal data.
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part").field("partition", &self.partition).field("count", &self.count).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// One call of `submit`.
