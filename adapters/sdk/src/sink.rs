@@ -55,7 +55,12 @@ pub struct Record {
 /// Neither key nor payload.
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record").field("dataset", &self.dataset).field("operation", &self.operation).field("sequence", &self.sequence).field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("dataset", &self.dataset)
+            .field("operation", &self.operation)
+            .field("sequence", &self.sequence)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }
 

@@ -86,7 +86,12 @@ pub struct Row {
 /// Where it stands and what is wrong with it, not what it says.
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Row").field("place", &self.place).field("raw", &self.raw.len()).field("mapped", &self.mapped).field("warnings", &self.warnings).finish()
+        f.debug_struct("Row")
+            .field("place", &self.place)
+            .field("raw", &self.raw.len())
+            .field("mapped", &self.mapped)
+            .field("warnings", &self.warnings)
+            .finish()
     }
 }
 
@@ -116,7 +121,11 @@ pub struct SourceRecord {
 /// Neither key nor payload.
 impl std::fmt::Debug for SourceRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SourceRecord").field("operation", &self.operation).field("source_version", &self.source_version).field("payload", &self.payload.len()).finish_non_exhaustive()
+        f.debug_struct("SourceRecord")
+            .field("operation", &self.operation)
+            .field("source_version", &self.source_version)
+            .field("payload", &self.payload.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -138,7 +138,10 @@ pub(super) struct RowCondition {
 /// The values may be somebody's.
 impl std::fmt::Debug for RowCondition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowCondition").field("field", &self.field).field("values", &self.values.len()).finish_non_exhaustive()
+        f.debug_struct("RowCondition")
+            .field("field", &self.field)
+            .field("values", &self.values.len())
+            .finish_non_exhaustive()
     }
 }
 

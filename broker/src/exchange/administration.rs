@@ -71,6 +71,18 @@ impl Administration {
         }
     }
 
+    /// Puts a command on the trail that could not be made out of what the caller sent. Answers with the refusal, or with what kept it from the trail.
+    pub async fn refuse(&self, caller: &Identity, command: &'static str, error: Error) -> Error {
+        let Some(reason) = error.refusal() else { return error };
+        self.catalogue.metrics().deny(reason);
+        let entry = NewEntry {
+            target: Target { command: Some(command), ..Target::default() },
+            outcome: Verdict::Denied(reason),
+            ..NewEntry::new(caller, Action::CatalogueChange)
+        };
+        self.audit.append(entry).await.err().unwrap_or(error)
+    }
+
     /// The dataset of the grant or subscription that a command refers to, so that who looks for a dataset on the trail finds its revocations. Nothing where the
     /// caller does not see the resource: it reads its own entries, and would learn there what the answer kept from it.
     fn concerned(&self, caller: &Identity, command: &Command) -> Option<DatasetId> {

@@ -67,16 +67,30 @@ impl CatalogueRpc {
     /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`.
     async fn change<M, T>(
         &self,
+        name: &'static str,
         request: Request<M>,
         read: impl FnOnce(M) -> Result<Command, Error>,
         show: impl FnOnce(Resource) -> Option<Result<T, Error>>,
     ) -> Answer<T> {
         let (caller, _) = peer::caller(&request)?;
-        let command = read(request.into_inner()).map_err(status::of)?;
+        let command = self.read(&caller, name, read(request.into_inner())).await?;
         let outcome = self.execute(caller, command).await.map_err(status::of)?;
         // The state machine answers with the kind of resource that the command names.
         let shown = outcome.resource.and_then(show).unwrap_or_else(|| Err(Error::internal(WrongKind)));
         shown.map(Response::new).map_err(status::of)
+    }
+
+    /// A message that makes no command is refused, and the refusal is on the trail.
+    async fn read(
+        &self,
+        caller: &Identity,
+        name: &'static str,
+        read: Result<Command, Error>,
+    ) -> Result<Command, Status> {
+        match read {
+            Ok(command) => Ok(command),
+            Err(error) => Err(status::of(self.administration.refuse(caller, name, error).await)),
+        }
     }
 
     /// A subscription with its durable cursor.
@@ -96,9 +110,14 @@ impl CatalogueRpc {
     }
 
     /// Carries out a deletion.
-    async fn delete<M>(&self, request: Request<M>, read: impl FnOnce(M) -> Result<Command, Error>) -> Answer<()> {
+    async fn delete<M>(
+        &self,
+        name: &'static str,
+        request: Request<M>,
+        read: impl FnOnce(M) -> Result<Command, Error>,
+    ) -> Answer<()> {
         let (caller, _) = peer::caller(&request)?;
-        let command = read(request.into_inner()).map_err(status::of)?;
+        let command = self.read(&caller, name, read(request.into_inner())).await?;
         self.execute(caller, command).await.map_err(status::of)?;
         Ok(Response::new(()))
     }
@@ -180,7 +199,8 @@ impl CatalogueService for CatalogueRpc {
             resources::new_department(resources::required("department", message.department)?)
                 .map(Command::CreateDepartment)
         };
-        self.change(request, read, show!(Department, |one: &_| Ok(resources::department(one)))).await
+        self.change("create_department", request, read, show!(Department, |one: &_| Ok(resources::department(one))))
+            .await
     }
 
     async fn get_department(&self, request: Request<v1::GetDepartmentRequest>) -> Answer<v1::Department> {
@@ -212,7 +232,8 @@ impl CatalogueService for CatalogueRpc {
             resources::department_change(resources::required("department", message.department)?, current.as_deref())
                 .map(Command::UpdateDepartment)
         };
-        self.change(request, read, show!(Department, |one: &_| Ok(resources::department(one)))).await
+        self.change("update_department", request, read, show!(Department, |one: &_| Ok(resources::department(one))))
+            .await
     }
 
     async fn delete_department(&self, request: Request<v1::DeleteDepartmentRequest>) -> Answer<()> {
@@ -220,14 +241,14 @@ impl CatalogueService for CatalogueRpc {
             let (alias, expected) = deleted("departments", &message.name, &message.etag)?;
             Ok(Command::DeleteDepartment(DepartmentRef { alias, expected }))
         };
-        self.delete(request, read).await
+        self.delete("delete_department", request, read).await
     }
 
     async fn create_dataset(&self, request: Request<v1::CreateDatasetRequest>) -> Answer<v1::Dataset> {
         let read = |message: v1::CreateDatasetRequest| {
             resources::new_dataset(resources::required("dataset", message.dataset)?).map(Command::CreateDataset)
         };
-        self.change(request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
+        self.change("create_dataset", request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
     }
 
     async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<v1::Dataset> {
@@ -254,7 +275,7 @@ impl CatalogueService for CatalogueRpc {
             resources::dataset_change(resources::required("dataset", message.dataset)?, current.as_deref())
                 .map(Command::UpdateDataset)
         };
-        self.change(request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
+        self.change("update_dataset", request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
     }
 
     async fn delete_dataset(&self, request: Request<v1::DeleteDatasetRequest>) -> Answer<()> {
@@ -262,14 +283,14 @@ impl CatalogueService for CatalogueRpc {
             let (id, expected) = deleted("datasets", &message.name, &message.etag)?;
             Ok(Command::DeleteDataset(DatasetRef { id, expected }))
         };
-        self.delete(request, read).await
+        self.delete("delete_dataset", request, read).await
     }
 
     async fn create_grant(&self, request: Request<v1::CreateGrantRequest>) -> Answer<v1::Grant> {
         let read = |message: v1::CreateGrantRequest| {
             resources::new_grant(resources::required("grant", message.grant)?).map(Command::CreateGrant)
         };
-        self.change(request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
+        self.change("create_grant", request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
     }
 
     async fn get_grant(&self, request: Request<v1::GetGrantRequest>) -> Answer<v1::Grant> {
@@ -297,7 +318,7 @@ impl CatalogueService for CatalogueRpc {
             resources::grant_change(resources::required("grant", message.grant)?, current.as_deref())
                 .map(Command::UpdateGrant)
         };
-        self.change(request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
+        self.change("update_grant", request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
     }
 
     async fn delete_grant(&self, request: Request<v1::DeleteGrantRequest>) -> Answer<()> {
@@ -305,7 +326,7 @@ impl CatalogueService for CatalogueRpc {
             let (id, expected) = deleted("grants", &message.name, &message.etag)?;
             Ok(Command::RevokeGrant(GrantRef { id, expected }))
         };
-        self.delete(request, read).await
+        self.delete("revoke_grant", request, read).await
     }
 
     async fn create_subscription(&self, request: Request<v1::CreateSubscriptionRequest>) -> Answer<v1::Subscription> {
@@ -313,7 +334,7 @@ impl CatalogueService for CatalogueRpc {
             resources::new_subscription(resources::required("subscription", message.subscription)?)
                 .map(Command::CreateSubscription)
         };
-        self.change(request, read, show!(Subscription, |one| self.subscription(one))).await
+        self.change("create_subscription", request, read, show!(Subscription, |one| self.subscription(one))).await
     }
 
     async fn get_subscription(&self, request: Request<v1::GetSubscriptionRequest>) -> Answer<v1::Subscription> {
@@ -345,7 +366,7 @@ impl CatalogueService for CatalogueRpc {
             resources::subscription_change(subscription, message.seek, current.as_deref())
                 .map(Command::UpdateSubscription)
         };
-        self.change(request, read, show!(Subscription, |one| self.subscription(one))).await
+        self.change("update_subscription", request, read, show!(Subscription, |one| self.subscription(one))).await
     }
 
     async fn delete_subscription(&self, request: Request<v1::DeleteSubscriptionRequest>) -> Answer<()> {
@@ -353,6 +374,6 @@ impl CatalogueService for CatalogueRpc {
             let (id, expected) = deleted("subscriptions", &message.name, &message.etag)?;
             Ok(Command::DeleteSubscription(SubscriptionRef { id, expected }))
         };
-        self.delete(request, read).await
+        self.delete("delete_subscription", request, read).await
     }
 }

@@ -60,9 +60,15 @@ async fn open(
     requests: &mut Streaming<v1::PublishRequest>,
 ) -> Result<Option<Session>, Error> {
     let batch_bytes_max = publisher.options().batch_bytes_max;
-    let Some(message) = first(requests, || too_large(batch_bytes_max)).await? else { return Ok(None) };
-    let Some(publish_request::Request::Open(open)) = message.request else { return Err(open_first()) };
-    publisher.open(caller, &open.dataset, &open.source).await.map(Some)
+    let refused = match first(requests, || too_large(batch_bytes_max)).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(v1::PublishRequest { request: Some(publish_request::Request::Open(open)) })) => {
+            return publisher.open(caller, &open.dataset, &open.source).await.map(Some);
+        }
+        Ok(Some(_)) => open_first(),
+        Err(error) => error,
+    };
+    Err(publisher.refuse(caller, refused).await)
 }
 
 /// A message may be larger than a batch, so one beyond the node's bound holds a batch beyond its own.
@@ -103,18 +109,23 @@ async fn read(
             () = fenced.cancelled() => Err(Error::SourceFenced),
             () = draining.cancelled() => Err(Error::Draining),
             () = steps.closed() => return,
-            message = requests.message() => match message {
-                Ok(Some(message)) => batch(message),
-                // The client has said all: what it sent is still acknowledged.
-                Ok(None) => return,
-                Err(status) => match unreadable(&status, || too_large(batch_bytes_max)) {
-                    // A refused batch is put on the trail, as those that could be read are.
-                    Some(error @ Error::BatchTooLarge { .. }) => Err(session.refuse(error).await),
-                    Some(error) => Err(error),
-                    // The client is gone.
-                    None => return,
-                },
-            },
+            message = requests.message() => {
+                let read = match message {
+                    Ok(Some(message)) => batch(message),
+                    // The client has said all: what it sent is still acknowledged.
+                    Ok(None) => return,
+                    Err(status) => match unreadable(&status, || too_large(batch_bytes_max)) {
+                        Some(error) => Err(error),
+                        // The client is gone.
+                        None => return,
+                    },
+                };
+                match read {
+                    Ok(batch) => Ok(batch),
+                    // What cannot be read is put on the trail as what is read and refused.
+                    Err(error) => Err(session.refuse(error).await),
+                }
+            }
         };
         let step = match message {
             Ok(batch) => match session.submit(batch).await {

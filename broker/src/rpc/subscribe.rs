@@ -74,9 +74,19 @@ async fn open(
     caller: &Arc<Identity>,
     requests: &mut Streaming<v1::SubscribeRequest>,
 ) -> Result<Option<Stream>, Error> {
-    let Some(message) = first(requests, too_large).await? else { return Ok(None) };
-    let Some(Request::Open(open)) = message.request else { return Err(open_first()) };
-    let v1::SubscribeOpen { subscription, held, credit } = open;
+    let read = match first(requests, too_large).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(v1::SubscribeRequest { request: Some(Request::Open(open)) })) => Ok(open),
+        Ok(Some(_)) => Err(open_first()),
+        Err(error) => Err(error),
+    };
+    let v1::SubscribeOpen { subscription, held, credit } = match read {
+        Ok(open) => open,
+        Err(error) => {
+            delivery.refuse(caller, &error).await;
+            return Err(error);
+        }
+    };
     let held = held.into_iter().map(convert::read_position).collect();
     delivery.subscribe(caller, Open { subscription, held, credit }).await.map(Some)
 }

@@ -103,11 +103,7 @@ impl Applier {
     }
 
     /// What moves when everything below `next` is applied: what the entries say, and the marks that speak of no more than that.
-    fn raised_by_marks(
-        &self,
-        next: &[u64],
-        mut moved: HashMap<(u32, SourceId), u64>,
-    ) -> HashMap<(u32, SourceId), u64> {
+    fn raised_by_marks(&self, next: &[u64], mut moved: HashMap<(u32, SourceId), u64>) -> HashMap<(u32, SourceId), u64> {
         for (source, mark) in &self.marks {
             let reached = usize::try_from(mark.partition).ok().and_then(|partition| next.get(partition));
             let number = (mark.partition, source.clone());

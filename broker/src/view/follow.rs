@@ -12,7 +12,11 @@ use std::{
 };
 
 use futures::{FutureExt, future::Fuse, future::FusedFuture};
-use tokio::{sync::mpsc, task::JoinHandle, time::{Instant, MissedTickBehavior}};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{

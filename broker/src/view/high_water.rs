@@ -105,10 +105,7 @@ impl HighWaters {
         for marks in of_dataset.values_mut() {
             marks.retain(|mark| end(mark).is_some_and(|end| mark.below <= *end));
         }
-        of_dataset
-            .iter()
-            .flat_map(|((source, _), marks)| marks.iter().map(|mark| (source.clone(), *mark)))
-            .collect()
+        of_dataset.iter().flat_map(|((source, _), marks)| marks.iter().map(|mark| (source.clone(), *mark))).collect()
     }
 
     /// Writes what this node has seen, where it is more than it has written. Returns when that is durable. One task a dataset calls it.

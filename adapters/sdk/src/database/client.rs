@@ -41,7 +41,10 @@ pub(super) struct Found {
 /// Neither key nor values.
 impl std::fmt::Debug for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("updated", &self.updated).field("values", &self.values.len()).finish_non_exhaustive()
+        f.debug_struct("Found")
+            .field("updated", &self.updated)
+            .field("values", &self.values.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -67,7 +67,13 @@ pub struct DeadLetter {
 /// What is wrong with the row, not what it says.
 impl std::fmt::Debug for DeadLetter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetter").field("id", &self.id).field("direction", &self.direction).field("state", &self.state).field("place", &self.place).field("violations", &self.violations).finish_non_exhaustive()
+        f.debug_struct("DeadLetter")
+            .field("id", &self.id)
+            .field("direction", &self.direction)
+            .field("state", &self.state)
+            .field("place", &self.place)
+            .field("violations", &self.violations)
+            .finish_non_exhaustive()
     }
 }
 

@@ -40,7 +40,11 @@ pub struct Entry {
 /// Neither key nor payload.
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("sequence", &self.sequence).field("operation", &self.operation).field("source_version", &self.source_version).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("sequence", &self.sequence)
+            .field("operation", &self.operation)
+            .field("source_version", &self.source_version)
+            .finish_non_exhaustive()
     }
 }
 

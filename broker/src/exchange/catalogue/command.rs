@@ -145,7 +145,10 @@ pub enum Command {
 /// What it is and about what. Its arguments are the caller's own words.
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Command").field("name", &self.name()).field("resource", &self.resource()).finish_non_exhaustive()
+        f.debug_struct("Command")
+            .field("name", &self.name())
+            .field("resource", &self.resource())
+            .finish_non_exhaustive()
     }
 }
 

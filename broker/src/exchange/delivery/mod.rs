@@ -193,6 +193,11 @@ impl Delivery {
         Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
     }
 
+    /// Puts the refusal of an opening on the trail that does not say of what.
+    pub async fn refuse(&self, caller: &Identity, error: &Error) {
+        self.room.denied(caller, "", None, error).await;
+    }
+
     /// Opens a stream. A live one of the same subscription ends with [`Error::SubscriptionTakenOver`].
     ///
     /// # Errors

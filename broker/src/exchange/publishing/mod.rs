@@ -177,6 +177,11 @@ impl Publisher {
         }
     }
 
+    /// Puts the refusal of an opening on the trail that does not say of what. Answers with the refusal, or with what kept it from the trail.
+    pub async fn refuse(&self, caller: &Identity, error: Error) -> Error {
+        self.context.refuse(caller, None, error).await
+    }
+
     async fn begin(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
         if !source.is_empty() && source != caller.source.as_str() {
             return Err(Error::invalid(

@@ -388,7 +388,8 @@ impl Completion {
 
 /// Why the log took nothing of a batch, where it knows that.
 fn refusal(offsets: &[Result<u64, log::Error>]) -> Option<Error> {
-    let mut refused = offsets.iter().map(|fate| fate.as_ref().err().filter(|error| matches!(error, log::Error::DiskFull(_))));
+    let mut refused =
+        offsets.iter().map(|fate| fate.as_ref().err().filter(|error| matches!(error, log::Error::DiskFull(_))));
     let first = refused.next().flatten()?;
     refused.all(|other| other.is_some()).then(|| first.clone().into())
 }

@@ -159,7 +159,11 @@ struct Recent {
 /// Keys and values may be personal data.
 impl std::fmt::Debug for Recent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recent").field("first", &self.first).field("next", &self.next).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Recent")
+            .field("first", &self.first)
+            .field("next", &self.next)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 

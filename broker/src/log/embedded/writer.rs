@@ -43,7 +43,11 @@ pub(super) struct Part {
 /// Keys and values may be personal data.
 impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Part").field("partition", &self.partition).field("count", &self.count).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Part")
+            .field("partition", &self.partition)
+            .field("count", &self.count)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -62,6 +62,31 @@ async fn a_denied_command_is_on_the_trail() {
 }
 
 #[tokio::test]
+async fn a_message_that_makes_no_command_is_refused_and_on_the_trail() {
+    let mut site = Site::open().await;
+    let nothing = site.catalogue.create_grant(by(&owner(), v1::CreateGrantRequest { grant: None })).await;
+    let unnamed = by(&taxation(), v1::DeleteGrantRequest { name: "of no form".into(), etag: String::new() });
+    let refused = [nothing.map(|_| ()), site.catalogue.delete_grant(unnamed).await.map(|_| ())];
+    assert!(refused.iter().all(|one| one.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument)));
+    let trail = entries(&mut site, &administrator(), v1::ListAuditEntriesRequest::default()).await;
+    let told = |entry: &serde_json::Value| {
+        assert_eq!(entry["action"], "catalogue_change");
+        // No text of the caller's choosing gets into the trail.
+        assert_eq!(entry["target"]["resource"], serde_json::Value::Null);
+        let (command, outcome) = (&entry["target"]["command"], &entry["outcome"]["denied"]);
+        format!("{} {command} {outcome}", entry["actor"].as_str().expect("text")).replace('"', "")
+    };
+    assert_eq!(
+        trail.iter().map(told).collect::<Vec<_>>(),
+        [
+            "department/market-supervision/system/registry create_grant INVALID_FIELD",
+            "department/taxation/system/registry revoke_grant INVALID_FIELD",
+        ]
+    );
+    site.close().await;
+}
+
+#[tokio::test]
 async fn auditors_read_all_a_department_its_own_doing_and_the_reading_is_on_the_trail() {
     let mut site = Site::open().await;
     site.make_taxation_auditor().await;

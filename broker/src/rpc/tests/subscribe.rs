@@ -283,3 +283,30 @@ async fn what_waits_to_be_read_does_not_leave_after_its_grant_has_ended() {
     assert!(records + WAITING <= taken, "{records} of {taken} left");
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_begins_with_another_message_is_refused_and_on_the_trail() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::open(directory.path()).await;
+    let address = serve(&house, CancellationToken::new()).await;
+    let (_asks, mut answers) = client(address, Request::Credit(v1::Credit { records: 1 })).await;
+    let subscribing = answers.message().await.expect_err("no opening");
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut publishing = ExchangeServiceClient::new(endpoint.connect().await.unwrap());
+    let batch = v1::publish_request::Request::Batch(v1::PublishBatch::default());
+    let first = v1::PublishRequest { request: Some(batch) };
+    let mut answers = publishing.publish(tokio_stream::iter([first])).await.unwrap().into_inner();
+    let publishing = answers.message().await.expect_err("no opening");
+    for refused in [subscribing, publishing] {
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "INVALID_FIELD");
+    }
+    for action in ["subscribe", "publish"] {
+        let [entry] = &house.trail(action).await[..] else { panic!("one entry of {action}") };
+        assert_eq!(
+            (&entry["outcome"]["denied"], &entry["dataset"]),
+            (&"INVALID_FIELD".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(entry["actor"], "department/taxation/system/registry");
+    }
+    house.close().await;
+}

@@ -167,8 +167,12 @@ async fn each_node_has_its_own_word_and_only_raises_it() {
 fn a_mark_counts_from_its_offset_on_in_whatever_batches() {
     let archive = Said { source: ARCHIVE, version: 2, ..said(1, "b", "320601") };
     // The log once held the registry's second entry at offset 1; it was written again, and only the copy is left.
-    let left =
-        [said(1, "a", "320600").at(0, 0), archive.at(0, 2), said(2, "b", "320600").at(0, 3), said(3, "c", "320600").at(0, 4)];
+    let left = [
+        said(1, "a", "320600").at(0, 0),
+        archive.at(0, 2),
+        said(2, "b", "320600").at(0, 3),
+        said(3, "c", "320600").at(0, 4),
+    ];
     let marks = || vec![(REGISTRY.parse().unwrap(), Mark { partition: 0, sequence: 2, below: 3 })];
     let mut digests = Vec::new();
     for batch in 1..=left.len() {
