@@ -21,6 +21,7 @@ mod metrics;
 mod record_types;
 mod resource;
 mod snapshot;
+mod topics;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -51,6 +52,7 @@ use crate::{
 };
 use command::{Actor, Entry};
 use follow::{Failure, Follower, Waiting};
+use topics::Touched;
 
 /// Commands that one node executes at once; more are told to come back.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -104,6 +106,7 @@ pub struct Catalogue {
     changes: watch::Receiver<u64>,
     waiting: Arc<Waiting>,
     failure: Failure,
+    touched: Arc<Touched>,
     commands: Semaphore,
 }
 
@@ -139,8 +142,11 @@ impl Catalogue {
         follower.replay(until).await?;
         let token = tasks.token();
         tasks.spawn("catalogue", async move { follower.run(token).await });
+        let touched = Arc::new(Touched::default());
+        let setting = topics::follow(log.clone(), newest.clone(), changes.clone(), touched.clone(), tasks.token());
+        tasks.spawn("catalogue-topics", setting);
         let commands = Semaphore::new(COMMANDS_AT_ONCE);
-        Ok(Arc::new(Self { log, topic, clock, options, context, newest, changes, waiting, failure, commands }))
+        Ok(Arc::new(Self { log, topic, clock, options, context, newest, changes, waiting, failure, touched, commands }))
     }
 
     /// The newest snapshot that this node has.
@@ -201,8 +207,19 @@ impl Catalogue {
         if !rehearsed.changed {
             return Ok(rehearsed);
         }
-        self.prepare(&snapshot, &mut entry.command).await?;
-        self.append(entry).await
+        let made = match &entry.command {
+            Command::CreateDataset(new) => Some(new.id.clone()),
+            _ => None,
+        };
+        let verdict = match self.prepare(&snapshot, &mut entry.command).await {
+            Ok(()) => self.append(entry).await,
+            Err(error) => Err(error),
+        };
+        if let Some(dataset) = made {
+            // Somebody else's command of that name may have won.
+            self.touched.look_at(dataset);
+        }
+        verdict
     }
 
     /// Waits until this node has applied everything that was durable when it was asked.
@@ -245,19 +262,14 @@ impl Catalogue {
         apply(&mut copy, snapshot.epoch, entry, &self.context).map_err(Error::internal)
     }
 
-    /// What must be there before the command is appended: the dataset's topic, and where "now" is.
+    /// What must be there before the command is appended: a new dataset's topic, and where "now" is.
     async fn prepare(&self, snapshot: &Snapshot, command: &mut Command) -> Result<(), Error> {
         let (dataset, start) = match command {
             Command::CreateDataset(new) => {
                 let topic = Topic::dataset(&self.options.topic_prefix, &new.id);
-                return self.ensure_topic(topic, new.partitions, new.retention_ms).await;
-            }
-            Command::UpdateDataset(change) => {
-                let Some(dataset) = snapshot.dataset(change.id.as_str()) else { return Ok(()) };
-                if dataset.retention_ms == change.retention_ms {
-                    return Ok(());
-                }
-                return self.ensure_topic(dataset.topic.clone(), dataset.partitions, change.retention_ms).await;
+                let retention = Retention::CompactAfter { window_ms: new.retention_ms };
+                let spec = TopicSpec { topic, partitions: new.partitions, retention };
+                return self.log.ensure_topic(&spec).await.map_err(Error::from);
             }
             Command::CreateSubscription(new) => (Some(&new.dataset), &mut new.start),
             Command::UpdateSubscription(change) => {
@@ -271,11 +283,6 @@ impl Catalogue {
             *ends = self.log.bounds(&dataset.topic).await?.iter().map(|bounds| bounds.next).collect();
         }
         Ok(())
-    }
-
-    async fn ensure_topic(&self, topic: Topic, partitions: u32, window_ms: u64) -> Result<(), Error> {
-        let retention = Retention::CompactAfter { window_ms };
-        self.log.ensure_topic(&TopicSpec { topic, partitions, retention }).await.map_err(Error::from)
     }
 
     async fn append(&self, entry: Entry) -> Result<Outcome, Error> {
