@@ -92,6 +92,9 @@ fn a_member_repeats_through_escapes() {
     refused(br#"{"id":"1","a":1,"\u0061":2,"o":{}}"#, "/a DUPLICATE_KEY");
     refused(br#"{"id":"1","a":1,"a":1,"o":{}}"#, "/a DUPLICATE_KEY");
     refused(br#"{"\u0069d":"1","id":"1"}"#, "/id DUPLICATE_KEY");
+    // Not only what was last, and not only what stands in the order of the schema.
+    refused(br#"{"s":"a","id":"1","s" : "a"}"#, "/s DUPLICATE_KEY");
+    refused(br#"{"d":"2024-01-01","id":"1","s":"a","d":"2024-01-01"}"#, "/d DUPLICATE_KEY");
     refused(br#"{"id":"1","o":{"x":1,"\u0078":1}}"#, "/o/x DUPLICATE_KEY");
 }
 

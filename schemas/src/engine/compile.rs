@@ -10,7 +10,7 @@
 use super::declare::Stars;
 use super::json::Json;
 use super::profile::{self, Place};
-use super::program::{ArrayRules, Member, NameTable, Node, NodeId, ObjectRules, Program, Shape};
+use super::program::{ArrayRules, Literal, Member, NameTable, Node, NodeId, ObjectRules, Program, Shape};
 use super::record_type::{Field, FieldType, Sensitivity};
 use super::schema_error::{Flaw, MAX_PROBLEMS, Problem};
 use super::tables::CodeTables;
@@ -325,8 +325,9 @@ impl<'s> Compiler<'s> {
             let node = self.schema(property, &below);
             members.push(Member {
                 name: name.as_str().into(),
-                compact: format!("\"{name}\":").into_bytes().into(),
+                compact: Literal::new(format!("\"{name}\":").into_bytes()),
                 node,
+                bit: 1u128 << number,
             });
         }
         let names = NameTable::new(&members);

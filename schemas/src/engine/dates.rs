@@ -19,11 +19,16 @@ pub(crate) fn is_date(text: &[u8]) -> bool {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else {
         return false;
     };
-    let (Some(century), Some(year), Some(month), Some(day)) = (two(y1, y2), two(y3, y4), two(m1, m2), two(d1, d2))
-    else {
-        return false;
-    };
-    day >= 1 && day <= days_in(century * 100 + year, month)
+    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+    let (y1, y2, y3, y4) = (digit(y1), digit(y2), digit(y3), digit(y4));
+    let (m1, m2, d1, d2) = (digit(m1), digit(m2), digit(d1), digit(d2));
+    let (month, day) = (m1 * 10 + m2, d1 * 10 + d2);
+    let digits = y1.max(y2).max(y3).max(y4).max(m1).max(m2).max(d1).max(d2) <= 9;
+    // Every month has 28 days; only what is beyond them needs the calendar.
+    digits
+        && (1..=12).contains(&month)
+        && day >= 1
+        && (day <= 28 || day <= days_in(y1 * 1000 + y2 * 100 + y3 * 10 + y4, month))
 }
 
 /// `YYYY-MM-DDThh:mm:ss+08:00`.

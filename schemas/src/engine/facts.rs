@@ -1,7 +1,7 @@
 //! What a valid record says about itself, found while it was checked.
 
 use super::escapes::unescaped;
-use super::lexer::{Cursor, Text};
+use super::lexer::Text;
 use super::profile::MAX_INDEXED;
 use super::violation::Violation;
 use std::borrow::Cow;
@@ -40,10 +40,11 @@ impl Captured {
 
     /// The value at the place.
     #[inline]
-    pub(crate) fn read<'p>(self, payload: &Cursor<'p>) -> Option<Cow<'p, str>> {
+    pub(crate) fn read(self, payload: &str) -> Option<Cow<'_, str>> {
         match self {
-            Captured::Plain { start, end } => Some(Cow::Borrowed(payload.slice(start, end))),
-            Captured::Escaped { start, end } => Some(Cow::Owned(unescaped(payload.slice(start, end)))),
+            // Token borders are never inside a character.
+            Captured::Plain { start, end } => payload.get(start..end).map(Cow::Borrowed),
+            Captured::Escaped { start, end } => payload.get(start..end).map(unescaped).map(Cow::Owned),
             Captured::Absent | Captured::Refused => None,
         }
     }
@@ -99,7 +100,7 @@ pub struct Facts<'p> {
     pub key: Cow<'p, str>,
     /// Whom it is about; nothing if the field is absent.
     pub subject: Option<Subject<'p>>,
-    pub(crate) payload: Cursor<'p>,
+    pub(crate) payload: &'p str,
     pub(crate) indexed: [Captured; MAX_INDEXED],
     pub(crate) warnings: Vec<Violation>,
 }
@@ -108,7 +109,7 @@ impl<'p> Facts<'p> {
     /// The value of the indexed field of this number ([`super::RecordType::indexed_fields`]): a string's value, or the bytes of a
     /// number or boolean; nothing if absent or null.
     pub fn indexed(&self, number: usize) -> Option<Cow<'p, str>> {
-        self.indexed.get(number)?.read(&self.payload)
+        self.indexed.get(number)?.read(self.payload)
     }
 
     /// What is suspect but not wrong.

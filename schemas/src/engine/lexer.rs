@@ -6,6 +6,7 @@
 //! and never panics, whatever the bytes are.
 
 use super::escapes::unescaped;
+use super::program::Literal;
 use std::borrow::Cow;
 
 /// How deep arrays and objects may nest in a payload, known or unknown members alike. Twice what a schema may ask for, so that the
@@ -79,8 +80,7 @@ pub(crate) struct Number {
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor<'p> {
     /// The whole payload.
-    pub(crate) text: &'p str,
-    bytes: &'p [u8],
+    text: &'p str,
     /// The next byte to read.
     pub(crate) at: usize,
     depth: usize,
@@ -95,17 +95,22 @@ impl std::fmt::Debug for Cursor<'_> {
 
 impl<'p> Cursor<'p> {
     pub(crate) fn new(text: &'p str) -> Self {
-        Cursor { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+        Cursor { text, at: 0, depth: 0 }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &'p [u8] {
+        self.text.as_bytes()
     }
 
     /// The next byte, or 0 at the end: a raw NUL is never JSON, so the two need no telling apart.
     #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
+        self.bytes().get(self.at).copied().unwrap_or(0)
     }
 
     pub(crate) fn at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.at >= self.bytes().len()
     }
 
     #[inline(always)]
@@ -129,7 +134,7 @@ impl<'p> Cursor<'p> {
     /// Steps over `literal` if exactly these bytes come next.
     #[inline(always)]
     pub(crate) fn eat(&mut self, literal: &[u8]) -> bool {
-        let here = self.bytes.get(self.at..).unwrap_or_default();
+        let here = self.bytes().get(self.at..).unwrap_or_default();
         let found = here.starts_with(literal);
         if found {
             self.at += literal.len();
@@ -141,24 +146,32 @@ impl<'p> Cursor<'p> {
         if self.eat(literal) { Ok(()) } else { Err(Stop::Syntax) }
     }
 
-    /// Steps over `name` (quotes, name and colon, so at least four bytes) if exactly these bytes come next. Most names differ from
-    /// what stands here in their first or last eight bytes, so these are looked at as words before any call to compare the middle.
+    /// Steps over `name` (quotes, name and colon) if exactly these bytes come next.
     #[inline(always)]
-    pub(crate) fn eat_name(&mut self, name: &[u8]) -> bool {
-        let here = self.bytes.get(self.at..self.at + name.len()).unwrap_or_default();
-        let same = match (here.split_first_chunk::<8>(), name.split_first_chunk::<8>()) {
-            (Some((head, rest)), Some((known_head, known_rest))) => {
-                u64::from_le_bytes(*head) == u64::from_le_bytes(*known_head)
-                    && here.last_chunk::<8>().copied().map(u64::from_le_bytes)
-                        == name.last_chunk::<8>().copied().map(u64::from_le_bytes)
-                    && (name.len() <= 16 || rest == known_rest)
+    pub(crate) fn eat_name(&mut self, name: &Literal) -> bool {
+        let here = self.bytes().get(self.at..).unwrap_or_default();
+        let length = name.bytes.len();
+        let same = match (name.ends, here.first_chunk::<8>()) {
+            (Some((head, tail)), Some(first)) => {
+                u64::from_le_bytes(*first) == head
+                    && here.get(length - 8..length).and_then(<[u8]>::first_chunk).copied().map(u64::from_le_bytes)
+                        == Some(tail)
+                    && (length <= 16 || here.get(8..length) == name.bytes.get(8..))
             }
-            _ => here == name,
+            _ => here.starts_with(&name.bytes),
         };
         if same {
-            self.at += name.len();
+            self.at += length;
         }
         same
+    }
+
+    /// The first eight bytes of the name that comes next, if it is in quotes and does not stand at the very end.
+    #[inline(always)]
+    pub(crate) fn name_head(&self) -> Option<u64> {
+        let (quote, rest) = self.bytes().get(self.at..)?.split_first()?;
+        let word = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+        (*quote == b'"').then(|| before_quote(word))
     }
 
     /// Enters the array or object whose bracket is the next byte.
@@ -203,7 +216,7 @@ impl<'p> Cursor<'p> {
     pub(crate) fn string(&mut self) -> Result<Text, Stop> {
         self.expect(b'"')?;
         let start = self.at;
-        let end = plain_run(self.bytes, start);
+        let end = plain_run(self.bytes(), start);
         self.at = end;
         if self.peek() == b'"' {
             self.at += 1;
@@ -212,12 +225,24 @@ impl<'p> Cursor<'p> {
         self.escaped_string(start)
     }
 
+    /// The string whose opening quote is the next byte, if it has neither escapes nor faults; else nothing is read.
+    #[inline(always)]
+    pub(crate) fn plain_string(&mut self) -> Option<Text> {
+        let start = self.at + 1;
+        let end = plain_run(self.bytes(), start);
+        if self.bytes().get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(Text { start, end, marks: 0 })
+    }
+
     /// The rest of a string that is not all plain; rare, so kept out of the hot path.
     #[cold]
     fn escaped_string(&mut self, start: usize) -> Result<Text, Stop> {
         let mut text = Text { start, end: start, marks: Text::ESCAPED };
         loop {
-            self.at = plain_run(self.bytes, self.at);
+            self.at = plain_run(self.bytes(), self.at);
             match self.peek() {
                 b'"' => {
                     text.end = self.at;
@@ -355,39 +380,94 @@ impl<'p> Cursor<'p> {
     /// The bytes between two places.
     #[inline(always)]
     pub(crate) fn between(&self, start: usize, end: usize) -> &'p [u8] {
-        self.bytes.get(start..end).unwrap_or_default()
+        self.bytes().get(start..end).unwrap_or_default()
     }
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The bytes of a word before its first quote, the others zero: all of them if it has none.
+#[inline(always)]
+fn before_quote(word: u64) -> u64 {
+    let quote = word ^ (ONES * 0x22);
+    let marks = quote.wrapping_sub(ONES) & !quote & HIGH;
+    // The mark is the highest bit of its byte, so one bit less than the mark's byte: shift it to the byte's lowest bit first. Without
+    // a mark, zero minus one keeps everything.
+    let lowest = (marks & marks.wrapping_neg()) >> 7;
+    word & lowest.wrapping_sub(1)
+}
+
 /// Index of the first byte at or after `from` that ends a plain run: a quote, a backslash or a control character (or the end).
-///
-/// Eight bytes at a time. In each of the three tests a borrow can raise a false mark only above a true one, so the lowest mark is
-/// right, and the lowest is all that is used.
 #[inline(always)]
 fn plain_run(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = from;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * 0x22);
-        let slash = word ^ (ONES * 0x5C);
-        let quote = quote.wrapping_sub(ONES) & !quote;
-        let slash = slash.wrapping_sub(ONES) & !slash;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let marks = (quote | slash | control) & HIGH;
+    // Most texts end within two words; each pass of this loop is its own branch for the processor to learn.
+    for _ in 0..2 {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            return plain_run_bytewise(bytes, at);
+        };
+        let marks = ends(u64::from_le_bytes(*chunk));
         if marks != 0 {
             return at + (marks.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
-    while let Some(&byte) = bytes.get(at) {
-        if byte == b'"' || byte == b'\\' || byte < 0x20 {
+    plain_run_long(bytes, at)
+}
+
+/// The marks of bytes that end a plain run, each the highest bit of its byte.
+///
+/// In each of the three tests a borrow can raise a false mark only above a true one, so the lowest mark is right, and the lowest is
+/// all that is used.
+#[inline(always)]
+fn ends(word: u64) -> u64 {
+    let quote = word ^ (ONES * 0x22);
+    let slash = word ^ (ONES * 0x5C);
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let slash = slash.wrapping_sub(ONES) & !slash;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | slash | control) & HIGH
+}
+
+/// The same for what is longer: 64 bytes at a time in a form that the compiler makes vector instructions of. Each of the three terms
+/// is zero for one sort of byte that ends a run, and nothing is less than zero.
+#[inline(never)]
+fn plain_run_long(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    for _ in 0..4 {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            return plain_run_bytewise(bytes, at);
+        };
+        let marks = ends(u64::from_le_bytes(*chunk));
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
+        let least = |least: u8, &byte: &u8| least.min(byte ^ b'"').min(byte ^ b'\\').min(byte & 0xE0);
+        if chunk.iter().fold(u8::MAX, least) == 0 {
             break;
         }
-        at += 1;
+        at += 64;
     }
-    at
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let marks = ends(u64::from_le_bytes(*chunk));
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    plain_run_bytewise(bytes, at)
+}
+
+/// The last bytes of a payload.
+#[cold]
+fn plain_run_bytewise(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let end = rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
+    from + end.unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -455,7 +535,7 @@ mod tests {
 
     #[test]
     fn every_length_of_plain_run_ends_at_its_quote() {
-        for length in 0..40 {
+        for length in 0..100 {
             let text = format!("\"{}\"tail\\", "é".repeat(length));
             let token = Cursor::new(&text).string().unwrap();
             assert_eq!((token.start, token.end), (1, 1 + 2 * length));

@@ -4,11 +4,12 @@
 //! schema, which is the order that records are mostly written in; the member table of an object leans on that.
 
 use super::cross_rule::CrossRule;
-use super::dates::Decimal;
-use super::lexer::{Cursor, Stop};
+use super::dates::{self, Decimal};
+use super::lexer::{self, Cursor, Stop};
 use super::pattern::Pattern;
 use super::tables::CodeTable;
-use super::text::{TextSet, spread};
+use super::text::{TextSet, at_least, at_most, fits_gb18030, spread};
+use super::violation::Rule;
 use crate::identifier;
 use std::sync::Arc;
 
@@ -71,8 +72,27 @@ pub(crate) struct ObjectRules {
 pub(crate) struct Member {
     pub(crate) name: Box<str>,
     /// `"name":` as a compact writer puts it: one comparison instead of a scan, a look-up and two skips.
-    pub(crate) compact: Box<[u8]>,
+    pub(crate) compact: Literal,
     pub(crate) node: NodeId,
+    /// Its bit among those of the object's members.
+    pub(crate) bit: u128,
+}
+
+/// Bytes that are looked for at one place, with their first and last eight beside them: most of what stands there instead differs in
+/// these, and then nothing else is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Literal {
+    pub(crate) bytes: Box<[u8]>,
+    /// The first and the last eight bytes; of fewer than eight, neither.
+    pub(crate) ends: Option<(u64, u64)>,
+}
+
+impl Literal {
+    pub(crate) fn new(bytes: Vec<u8>) -> Literal {
+        let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
+        let ends = bytes.first_chunk().map(word).zip(bytes.last_chunk().map(word));
+        Literal { bytes: bytes.into(), ends }
+    }
 }
 
 impl ObjectRules {
@@ -82,15 +102,26 @@ impl ObjectRules {
 
     /// Reads a member's name and colon and stands before its value: the member's number and whether it was written compactly, or
     /// nothing if the object has no such member. `expected` is the number that would come next in the order of the schema.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_member(&self, cursor: &mut Cursor<'_>, expected: usize) -> Result<Option<(usize, bool)>, Stop> {
-        // Optional members are left out more often than members are out of order, so a few are tried before the table.
-        for number in expected..expected + 3 {
-            if self.members.get(number).is_some_and(|member| cursor.eat_name(&member.compact)) {
-                cursor.skip_space();
-                return Ok(Some((number, true)));
-            }
+        if self.members.get(expected).is_some_and(|member| cursor.eat_name(&member.compact)) {
+            cursor.skip_space();
+            return Ok(Some((expected, true)));
         }
+        if let Some(head) = cursor.name_head()
+            && let Some(number) = self
+                .names
+                .search(head, |number| self.members.get(number).is_some_and(|member| cursor.eat_name(&member.compact)))
+        {
+            cursor.skip_space();
+            return Ok(Some((number, true)));
+        }
+        self.spelled_otherwise(cursor)
+    }
+
+    /// A member's name with space before its colon, with escapes, at the end of the payload, or unknown.
+    #[cold]
+    fn spelled_otherwise(&self, cursor: &mut Cursor<'_>) -> Result<Option<(usize, bool)>, Stop> {
         let token = cursor.string()?;
         cursor.skip_space();
         cursor.expect(b':')?;
@@ -104,7 +135,8 @@ impl ObjectRules {
     }
 }
 
-/// Finds a member by name: open addressing over a mix of the name's length, first and last eight bytes.
+/// Finds a member by name: open addressing over the first eight bytes of the name, which can be read before its end is known.
+/// Members that begin alike stand behind each other in the order of the schema.
 #[derive(Debug, Clone)]
 pub(crate) struct NameTable(Box<[u8]>);
 
@@ -115,7 +147,7 @@ impl NameTable {
     pub(crate) fn new(members: &[Member]) -> NameTable {
         let mut places = vec![EMPTY; (members.len() * 4).next_power_of_two()].into_boxed_slice();
         for (number, member) in (0u8..EMPTY).zip(members) {
-            let mut place = spread(mix(member.name.as_bytes()), places.len());
+            let mut place = spread(head(member.name.as_bytes()), places.len());
             while places.get(place).is_some_and(|&taken| taken != EMPTY) {
                 place = (place + 1) & (places.len() - 1);
             }
@@ -126,27 +158,29 @@ impl NameTable {
         NameTable(places)
     }
 
-    #[inline]
-    pub(crate) fn find(&self, members: &[Member], name: &[u8]) -> Option<usize> {
-        let mut place = spread(mix(name), self.0.len());
+    /// The first member for which `is_it` holds among those whose name may begin with `head`.
+    #[inline(always)]
+    fn search(&self, head: u64, mut is_it: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut place = spread(head, self.0.len());
         loop {
-            let number = usize::from(*self.0.get(place)?);
-            // An empty place's number is beyond every member.
-            if members.get(number)?.name.as_bytes() == name {
-                return Some(number);
+            match *self.0.get(place)? {
+                EMPTY => return None,
+                number if is_it(usize::from(number)) => return Some(usize::from(number)),
+                _ => place = (place + 1) & (self.0.len() - 1),
             }
-            place = (place + 1) & (self.0.len() - 1);
         }
+    }
+
+    pub(crate) fn find(&self, members: &[Member], name: &[u8]) -> Option<usize> {
+        self.search(head(name), |number| members.get(number).is_some_and(|member| member.name.as_bytes() == name))
     }
 }
 
-#[inline]
-fn mix(name: &[u8]) -> u64 {
-    let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(23),
-        _ => name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-    };
-    ends ^ (name.len() as u64).rotate_left(48)
+/// The first eight bytes of a name, as [`Cursor::name_head`] reads them.
+fn head(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(name).for_each(|(byte, of_name)| *byte = *of_name);
+    u64::from_le_bytes(bytes)
 }
 
 #[derive(Debug, Clone)]
@@ -158,9 +192,11 @@ pub(crate) struct ArrayRules {
     pub(crate) group: Option<usize>,
 }
 
-/// The rules of a string, in the order in which they are tried.
+/// The rules of a string, in the order in which they are told.
 #[derive(Debug, Default)]
 pub(crate) struct TextRules {
+    /// All of them as one question.
+    pub(crate) quick: Quick,
     pub(crate) least: Option<usize>,
     pub(crate) most: Option<usize>,
     pub(crate) most_gb18030: Option<usize>,
@@ -186,8 +222,81 @@ impl Choice {
     }
 
     #[inline]
-    pub(crate) fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &[u8]) -> bool {
         self.set.contains(text)
+    }
+}
+
+/// All rules of a text as one question, chosen when the schema is compiled and asked of every value. Only a text for which the answer
+/// is no has its rules gone through one by one; most of those break one.
+#[derive(Debug, Default)]
+pub(crate) struct Quick {
+    /// A text of so many bytes has enough characters.
+    least: usize,
+    /// A text of so many bytes has not too many characters, nor too many bytes in GB18030.
+    most: usize,
+    beside: Beside,
+}
+
+/// What is asked of a text beside its length.
+#[derive(Debug, Default)]
+enum Beside {
+    #[default]
+    Nothing,
+    Pattern,
+    Among,
+    Table,
+    Form,
+    Identifier(identifier::Kind),
+    /// More than one: the question is not worth asking.
+    Several,
+}
+
+impl TextRules {
+    /// Chooses the question.
+    pub(crate) fn settle(&mut self) {
+        let asked = [
+            self.pattern.as_ref().map(|_| Beside::Pattern),
+            self.among.as_ref().map(|_| Beside::Among),
+            self.table.as_ref().map(|_| Beside::Table),
+            (self.form != Form::Free).then_some(Beside::Form),
+            self.identifier.map(Beside::Identifier),
+        ];
+        let mut asked = asked.into_iter().flatten();
+        let beside = match (asked.next(), asked.next()) {
+            (None, _) => Beside::Nothing,
+            (Some(one), None) => one,
+            (Some(_), Some(_)) => Beside::Several,
+        };
+        // A character has one to four bytes, and a byte of UTF-8 becomes at most two of GB18030.
+        let least = self.least.map_or(0, |least| least.saturating_mul(4).saturating_sub(3));
+        let most = self.most.unwrap_or(usize::MAX).min(self.most_gb18030.map_or(usize::MAX, |most| most / 2));
+        self.quick = Quick { least, most, beside };
+    }
+
+    /// Whether a text has the length that it should, counted.
+    #[inline(never)]
+    fn fits(&self, text: &[u8]) -> bool {
+        lexer::utf8(text).is_ok_and(|text| {
+            self.least.is_none_or(|least| at_least(text, least))
+                && self.most.is_none_or(|most| at_most(text, most))
+                && self.most_gb18030.is_none_or(|most| fits_gb18030(text, most))
+        })
+    }
+
+    /// Whether the text keeps every rule and gives no cause for a warning. A no may also mean that it takes longer to say.
+    #[inline(always)]
+    pub(crate) fn accepts(&self, text: &[u8]) -> bool {
+        ((text.len() >= self.quick.least && text.len() <= self.quick.most) || self.fits(text))
+            && match self.quick.beside {
+                Beside::Nothing => true,
+                Beside::Pattern => self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)),
+                Beside::Among => self.among.as_ref().is_some_and(|choice| choice.contains(text)),
+                Beside::Table => self.table.as_ref().is_some_and(|table| table.set().contains(text)),
+                Beside::Form => self.form.broken_by(text).is_none(),
+                Beside::Identifier(kind) => identifier::check_exact(kind, text) == Ok(None),
+                Beside::Several => false,
+            }
     }
 }
 
@@ -202,6 +311,23 @@ pub(crate) enum Form {
     },
     DateTime,
     Decimal(Decimal),
+}
+
+impl Form {
+    /// The rule that `text` breaks if it has not this form.
+    #[inline]
+    pub(crate) fn broken_by(self, text: &[u8]) -> Option<Rule> {
+        match self {
+            Form::Free => None,
+            Form::Date { long_term: true } if dates::is_placeholder(text) => Some(Rule::PlaceholderDate),
+            Form::Date { long_term } => {
+                let right = dates::is_date(text) || (long_term && text == dates::LONG_TERM.as_bytes());
+                (!right).then_some(Rule::Date)
+            }
+            Form::DateTime => (!dates::is_date_time(text)).then_some(Rule::DateTime),
+            Form::Decimal(decimal) => (!decimal.accepts(text)).then_some(Rule::Decimal),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -286,7 +286,7 @@ impl Writer<'_, '_> {
                     if compact && action == Action::Clear {
                         self.copy(start)?;
                     } else {
-                        self.out.extend_from_slice(&member.compact);
+                        self.out.extend_from_slice(&member.compact.bytes);
                         self.value(member.node, action)?;
                     }
                 }

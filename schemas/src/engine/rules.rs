@@ -52,22 +52,26 @@ impl<'p> Run<'_, 'p> {
     /// Whether the rule holds, or is about something that is not there.
     #[inline]
     fn holds(&self, test: &Test) -> bool {
+        // A rule is mostly about something that is not there, so that is looked at first.
+        let absent = |one: &Operand, other: &Operand| !self.present(one) || !self.present(other);
         let both = |one, other, hold: fn(&str, &str) -> bool| match (self.read(one), self.read(other)) {
             (Some(one), Some(other)) => hold(&one, &other),
             _ => true,
         };
         match test {
-            Test::NotBefore { later, earlier } => both(later, earlier, dates::not_before),
+            Test::NotBefore { later, earlier } => absent(later, earlier) || both(later, earlier, dates::not_before),
             Test::Equal { left, right } => both(left, right, |left, right| left == right),
             Test::NotAbove { lesser, greater, where_equal } => {
-                let comparable = where_equal.iter().all(|(one, other)| self.read(one) == self.read(other));
-                !comparable
+                absent(lesser, greater)
+                    || where_equal.iter().any(|(one, other)| self.read(one) != self.read(other))
                     || both(lesser, greater, |lesser, greater| numbers::compare(lesser, greater) != Ordering::Greater)
             }
+            Test::PartOf { part, whole, .. } if absent(part, whole) => true,
             Test::PartOf { part, whole, from, to } => match (self.read(part), self.read(whole)) {
                 (Some(part), Some(whole)) => is_part(&part, &whole, *from, *to),
                 _ => true,
             },
+            Test::IdentifierOf { value, kind_field, .. } if absent(value, kind_field) => true,
             Test::IdentifierOf { value, kind_field, codes } => match self.typed(value, kind_field, codes) {
                 Some((kind, value)) => identifier::check_exact(kind, value.as_bytes()) == Ok(None),
                 None => true,
@@ -76,7 +80,7 @@ impl<'p> Run<'_, 'p> {
                 !self.called_for(condition) || then.iter().all(|operand| self.present(operand))
             }
             Test::AllowedWhen { condition, field, among } => {
-                !self.called_for(condition) || self.read(field).is_none_or(|value| among.contains(&value))
+                !self.called_for(condition) || self.read(field).is_none_or(|value| among.contains(value.as_bytes()))
             }
             Test::OneOfPresent { paths } => paths.iter().any(|operand| self.present(operand)),
         }
@@ -85,7 +89,7 @@ impl<'p> Run<'_, 'p> {
     fn called_for(&self, condition: &Condition) -> bool {
         match &condition.among {
             None => self.present(&condition.operand),
-            Some(values) => self.read(&condition.operand).is_some_and(|value| values.contains(&value)),
+            Some(values) => self.read(&condition.operand).is_some_and(|value| values.contains(value.as_bytes())),
         }
     }
 
@@ -142,7 +146,7 @@ impl<'p> Run<'_, 'p> {
 
     #[inline]
     fn read(&self, operand: &Operand) -> Option<Cow<'p, str>> {
-        self.captured(operand.slot).read(&self.cursor)
+        self.captured(operand.slot).read(self.payload)
     }
 
     /// The key of the record; empty, and of no use, if a part was refused.

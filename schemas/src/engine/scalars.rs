@@ -50,6 +50,7 @@ impl<'s> Compiler<'s> {
         if !bounded {
             self.problem(&at.schema, Flaw::MissingKeyword("maxLength"));
         }
+        rules.settle();
         Shape::Text(Arc::new(rules))
     }
 

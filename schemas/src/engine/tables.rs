@@ -73,7 +73,11 @@ impl CodeTable {
     /// Whether the table has this code.
     #[inline]
     pub fn contains(&self, code: &str) -> bool {
-        self.set.contains(code)
+        self.set.contains(code.as_bytes())
+    }
+
+    pub(crate) fn set(&self) -> &TextSet {
+        &self.set
     }
 
     /// The entry of this code. Linear: for people and registration, not for records.

@@ -12,7 +12,7 @@ use super::program::{
     ArrayRules, Form, IntegerRules, Node, NodeId, NumberRules, ObjectRules, Program, Shape, TextRules,
 };
 use super::violation::{Detail, MAX_VIOLATIONS, Path, Rule, Violation, Violations};
-use super::{dates, escapes, text};
+use super::{escapes, text};
 use crate::identifier;
 use std::borrow::Cow;
 
@@ -50,17 +50,18 @@ pub(crate) fn run<'p>(
     if scratch.elements.len() < program.groups.len() {
         scratch.elements.resize_with(program.groups.len(), Vec::new);
     }
-    let mut run = Run { program, cursor: Cursor::new(text), scratch, violations: Vec::new(), warnings: Vec::new() };
+    let mut run = Run { program, payload: text, scratch, violations: Vec::new(), warnings: Vec::new() };
     match run.record() {
         Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
         _ => Err(Violations(run.violations)),
     }
 }
 
-/// The state of one pass.
+/// The state of one pass. Where it stands is in a cursor of its own, which the walk hands on: what only judges a value cannot move it,
+/// so it stays in registers meanwhile.
 pub(crate) struct Run<'r, 'p> {
     pub(super) program: &'r Program,
-    pub(super) cursor: Cursor<'p>,
+    pub(super) payload: &'p str,
     pub(super) scratch: &'r mut Scratch,
     violations: Vec<Violation>,
     warnings: Vec<Violation>,
@@ -68,13 +69,14 @@ pub(crate) struct Run<'r, 'p> {
 
 impl<'r, 'p> Run<'r, 'p> {
     fn record(&mut self) -> Result<(Cow<'p, str>, Option<Subject<'p>>), Halt> {
-        if self.cursor.eat("\u{FEFF}".as_bytes()) {
+        let cursor = &mut Cursor::new(self.payload);
+        if cursor.eat("\u{FEFF}".as_bytes()) {
             self.violate(Path::Root.pointer(), Rule::ByteOrderMark, Detail::None)?;
         }
-        self.cursor.skip_space();
-        self.value(self.program.root, &Path::Root)?;
-        self.cursor.skip_space();
-        if !self.cursor.at_end() {
+        cursor.skip_space();
+        self.value(cursor, self.program.root, &Path::Root)?;
+        cursor.skip_space();
+        if !cursor.at_end() {
             self.violate(Path::Root.pointer(), Rule::TrailingBytes, Detail::None)?;
         }
         let key = self.key()?;
@@ -88,7 +90,7 @@ impl<'r, 'p> Run<'r, 'p> {
         for (place, operand) in indexed.iter_mut().zip(&self.program.indexed) {
             *place = self.captured(operand.slot);
         }
-        Facts { key, subject, payload: self.cursor, indexed, warnings: self.warnings }
+        Facts { key, subject, payload: self.payload, indexed, warnings: self.warnings }
     }
 
     #[inline]
@@ -113,9 +115,9 @@ impl<'r, 'p> Run<'r, 'p> {
     }
 
     #[cold]
-    fn tell(&mut self, stop: Stop, path: &Path<'_>) -> Halt {
+    fn tell(&mut self, stop: Stop, at: usize, path: &Path<'_>) -> Halt {
         let (rule, count) = match stop {
-            Stop::Syntax => (Rule::Syntax, self.cursor.at),
+            Stop::Syntax => (Rule::Syntax, at),
             Stop::TooDeep => (Rule::TooDeep, MAX_DOCUMENT_DEPTH),
         };
         // The walk ends either way.
@@ -123,84 +125,108 @@ impl<'r, 'p> Run<'r, 'p> {
         Halt::Told
     }
 
-    /// One value at one place, and its capture. Part of the loops of [`Run::object`] and [`Run::array`], so that a scalar costs no
-    /// call; those two are calls.
+    /// One value at one place, and its capture. Part of the loops of [`Run::object`] and [`Run::array`], so that a text, which most
+    /// values are, costs no call.
     #[inline(always)]
-    fn value(&mut self, id: NodeId, path: &Path<'_>) -> Result<(), Halt> {
+    fn value(&mut self, cursor: &mut Cursor<'p>, id: NodeId, path: &Path<'_>) -> Result<(), Halt> {
         let program = self.program;
         let Some(node) = program.nodes.get(id) else {
             return Err(Halt::Told);
         };
-        let told_before = self.violations.len();
-        let captured = match self.checked_value(node, path) {
-            Ok(captured) => captured,
-            Err(Halt::Grammar(stop)) => return Err(self.tell(stop, path)),
-            Err(Halt::Told) => return Err(Halt::Told),
-        };
-        if let Some(place) = node.slot.and_then(|slot| self.scratch.captured.get_mut(slot)) {
-            *place = if self.violations.len() == told_before { captured } else { Captured::Refused };
+        if let (b'"', Shape::Text(rules)) = (cursor.peek(), &node.shape)
+            && let Some(token) = cursor.plain_string()
+        {
+            if rules.accepts(cursor.between(token.start, token.end)) {
+                self.capture(node, Captured::text(token));
+                return Ok(());
+            }
+            return self.judged(node, |run| {
+                run.text(rules, token, path)?;
+                Ok(Captured::text(token))
+            });
         }
+        self.judged(node, |run| {
+            run.other_value(cursor, node, path).map_err(|halt| match halt {
+                Halt::Grammar(stop) => run.tell(stop, cursor.at, path),
+                Halt::Told => Halt::Told,
+            })
+        })
+    }
+
+    /// Captures what `judge` found, or that it was refused.
+    #[inline(always)]
+    fn judged(&mut self, node: &Node, judge: impl FnOnce(&mut Self) -> Result<Captured, Halt>) -> Result<(), Halt> {
+        let told_before = self.violations.len();
+        let captured = judge(self)?;
+        self.capture(node, if self.violations.len() == told_before { captured } else { Captured::Refused });
         Ok(())
     }
 
     #[inline(always)]
-    fn checked_value(&mut self, node: &'r Node, path: &Path<'_>) -> Result<Captured, Halt> {
-        let start = self.cursor.at;
-        match (self.cursor.peek(), &node.shape) {
+    fn capture(&mut self, node: &Node, captured: Captured) {
+        if let Some(place) = node.slot.and_then(|slot| self.scratch.captured.get_mut(slot)) {
+            *place = captured;
+        }
+    }
+
+    /// Anything but a plain text where a text should be.
+    #[inline(never)]
+    fn other_value(&mut self, cursor: &mut Cursor<'p>, node: &'r Node, path: &Path<'_>) -> Result<Captured, Halt> {
+        let start = cursor.at;
+        match (cursor.peek(), &node.shape) {
             (b'"', Shape::Text(rules)) => {
-                let token = self.cursor.string()?;
+                let token = cursor.string()?;
                 self.text(rules, token, path)?;
                 return Ok(Captured::text(token));
             }
-            (b'{', Shape::Object(rules)) => self.object(rules, path)?,
-            (b'[', Shape::Array(rules)) => self.array(rules, path)?,
-            (b'-' | b'0'..=b'9', Shape::Integer(rules)) => self.integer(rules, path)?,
-            (b'-' | b'0'..=b'9', Shape::Number(rules)) => self.number(rules, path)?,
-            (b't', &Shape::Boolean { on, .. }) => self.boolean(b"true", on, path)?,
-            (b'f', &Shape::Boolean { off, .. }) => self.boolean(b"false", off, path)?,
+            (b'{', Shape::Object(rules)) => self.object(cursor, rules, path)?,
+            (b'[', Shape::Array(rules)) => self.array(cursor, rules, path)?,
+            (b'-' | b'0'..=b'9', Shape::Integer(rules)) => self.integer(cursor, rules, path)?,
+            (b'-' | b'0'..=b'9', Shape::Number(rules)) => self.number(cursor, rules, path)?,
+            (b't', &Shape::Boolean { on, .. }) => self.boolean(cursor, b"true", on, path)?,
+            (b'f', &Shape::Boolean { off, .. }) => self.boolean(cursor, b"false", off, path)?,
             (b'n', _) if node.nullable => {
-                self.cursor.literal(b"null")?;
+                cursor.literal(b"null")?;
                 return Ok(Captured::Absent);
             }
             (_, shape) => {
-                self.cursor.skip_value()?;
+                cursor.skip_value()?;
                 self.violate(path.pointer(), Rule::WrongType, Detail::Text(type_name(shape)))?;
             }
         }
-        Ok(Captured::Plain { start, end: self.cursor.at })
+        Ok(Captured::Plain { start, end: cursor.at })
     }
 
     #[inline(never)]
-    fn object(&mut self, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
-        self.cursor.enter()?;
+    fn object(&mut self, cursor: &mut Cursor<'p>, rules: &'r ObjectRules, path: &Path<'_>) -> Result<(), Halt> {
+        cursor.enter()?;
         let mut seen = 0u128;
         // The member expected next: records are mostly written in the order of their schema.
         let mut next = 0;
-        if self.cursor.peek() == b'}' {
-            self.cursor.leave();
+        if cursor.peek() == b'}' {
+            cursor.leave();
         } else {
             loop {
-                let start = self.cursor.at;
-                match rules.next_member(&mut self.cursor, next)? {
+                let start = cursor.at;
+                match rules.next_member(cursor, next)? {
                     Some((number, _)) => {
-                        next = number + 1;
                         let Some(member) = rules.members.get(number) else {
                             return Err(Halt::Told);
                         };
                         let below = Path::Member(path, &member.name);
-                        let bit = 1u128 << number;
-                        if seen & bit != 0 {
+                        if seen & member.bit != 0 {
                             self.violate(below.pointer(), Rule::DuplicateKey, Detail::None)?;
                         }
-                        seen |= bit;
-                        self.value(member.node, &below)?;
+                        next = number + 1;
+                        seen |= member.bit;
+                        self.value(cursor, member.node, &below)?;
                     }
                     None => {
                         self.unknown_member(start, path)?;
-                        self.cursor.skip_value()?;
+                        cursor.skip_value()?;
                     }
                 }
-                if !self.cursor.next_or(b'}')? {
+                if !cursor.next_or(b'}')? {
                     break;
                 }
             }
@@ -218,31 +244,31 @@ impl<'r, 'p> Run<'r, 'p> {
     /// Tells of a member that the record type does not have, whose name starts at `start`.
     #[cold]
     fn unknown_member(&mut self, start: usize, path: &Path<'_>) -> Result<(), Halt> {
-        let mut again = self.cursor;
+        let mut again = Cursor::new(self.payload);
         again.at = start;
         let token = again.string()?;
         self.violate(path.unknown_member(&again.decode(token)), Rule::UnknownProperty, Detail::None)
     }
 
     #[inline(never)]
-    fn array(&mut self, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
-        self.cursor.enter()?;
+    fn array(&mut self, cursor: &mut Cursor<'p>, rules: &ArrayRules, path: &Path<'_>) -> Result<(), Halt> {
+        cursor.enter()?;
         let mut count = 0;
-        if self.cursor.peek() == b']' {
-            self.cursor.leave();
+        if cursor.peek() == b']' {
+            cursor.leave();
         } else {
             loop {
                 // Elements beyond the bound are refused as a whole: only their grammar is read.
                 if count < rules.most {
-                    self.value(rules.items, &Path::Element(path, count))?;
+                    self.value(cursor, rules.items, &Path::Element(path, count))?;
                     if let Some(group) = rules.group {
                         self.keep_element(group);
                     }
                 } else {
-                    self.cursor.skip_value()?;
+                    cursor.skip_value()?;
                 }
                 count += 1;
-                if !self.cursor.next_or(b']')? {
+                if !cursor.next_or(b']')? {
                     break;
                 }
             }
@@ -264,14 +290,14 @@ impl<'r, 'p> Run<'r, 'p> {
         }
     }
 
-    fn boolean(&mut self, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
-        self.cursor.literal(literal)?;
+    fn boolean(&mut self, cursor: &mut Cursor<'p>, literal: &[u8], allowed: bool, path: &Path<'_>) -> Result<(), Halt> {
+        cursor.literal(literal)?;
         if allowed { Ok(()) } else { self.violate(path.pointer(), Rule::NotAllowed, Detail::None) }
     }
 
-    fn exact_number(&mut self, path: &Path<'_>) -> Result<Option<Value>, Halt> {
-        let token = self.cursor.number()?;
-        let value = numbers::exact(self.cursor.slice(token.start, token.end), token.plain);
+    fn exact_number(&mut self, cursor: &mut Cursor<'p>, path: &Path<'_>) -> Result<Option<Value>, Halt> {
+        let token = cursor.number()?;
+        let value = numbers::exact(cursor.slice(token.start, token.end), token.plain);
         if value.is_none() {
             self.violate(path.pointer(), Rule::NumberNotExact, Detail::None)?;
         }
@@ -279,8 +305,8 @@ impl<'r, 'p> Run<'r, 'p> {
     }
 
     #[inline(never)]
-    fn integer(&mut self, rules: &IntegerRules, path: &Path<'_>) -> Result<(), Halt> {
-        let value = match self.exact_number(path)? {
+    fn integer(&mut self, cursor: &mut Cursor<'p>, rules: &IntegerRules, path: &Path<'_>) -> Result<(), Halt> {
+        let value = match self.exact_number(cursor, path)? {
             Some(Value::Integer(value)) => value,
             Some(Value::Double(_)) => {
                 return self.violate(path.pointer(), Rule::WrongType, Detail::Text("integer"));
@@ -304,8 +330,8 @@ impl<'r, 'p> Run<'r, 'p> {
         clippy::cast_precision_loss,
         reason = "bounds of a `number` are doubles; integers are compared as JSON Schema compares them"
     )]
-    fn number(&mut self, rules: &NumberRules, path: &Path<'_>) -> Result<(), Halt> {
-        let value = match self.exact_number(path)? {
+    fn number(&mut self, cursor: &mut Cursor<'p>, rules: &NumberRules, path: &Path<'_>) -> Result<(), Halt> {
+        let value = match self.exact_number(cursor, path)? {
             Some(Value::Integer(value)) => value as f64,
             Some(Value::Double(value)) => value,
             None => return Ok(()),
@@ -322,10 +348,11 @@ impl<'r, 'p> Run<'r, 'p> {
         Ok(())
     }
 
-    #[inline]
+    /// The rules of a text, one by one.
+    #[cold]
     fn text(&mut self, rules: &TextRules, token: Text, path: &Path<'_>) -> Result<(), Halt> {
         if !token.escaped() {
-            return self.plain_text(rules, self.cursor.slice(token.start, token.end), path);
+            return self.plain_text(rules, self.payload.get(token.start..token.end).unwrap_or_default(), path);
         }
         self.escaped_text(rules, token, path)
     }
@@ -340,7 +367,7 @@ impl<'r, 'p> Run<'r, 'p> {
         }
         let mut value = std::mem::take(&mut self.scratch.text);
         value.clear();
-        escapes::unescape(self.cursor.slice(token.start, token.end), &mut value);
+        escapes::unescape(self.payload.get(token.start..token.end).unwrap_or_default(), &mut value);
         let told = self.plain_text(rules, &value, path);
         self.scratch.text = value;
         told
@@ -356,16 +383,16 @@ impl<'r, 'p> Run<'r, 'p> {
         if let Some(most) = rules.most_gb18030.filter(|&most| !text::fits_gb18030(value, most)) {
             self.violate(path.pointer(), Rule::TooManyBytes, Detail::Count(most))?;
         }
-        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(value)) {
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(value.as_bytes())) {
             self.violate(path.pointer(), Rule::Pattern, Detail::Text(pattern.source()))?;
         }
-        if rules.among.as_ref().is_some_and(|choice| !choice.contains(value)) {
+        if rules.among.as_ref().is_some_and(|choice| !choice.contains(value.as_bytes())) {
             self.violate(path.pointer(), Rule::NotAllowed, Detail::None)?;
         }
         if let Some(table) = rules.table.as_ref().filter(|table| !table.contains(value)) {
             self.violate(path.pointer(), Rule::UnknownCode, Detail::Text(table.name()))?;
         }
-        if let Some(rule) = broken_form(rules.form, value) {
+        if let Some(rule) = rules.form.broken_by(value.as_bytes()) {
             let digits;
             let detail = match rules.form {
                 Form::Decimal(decimal) => {
@@ -394,19 +421,6 @@ impl<'r, 'p> Run<'r, 'p> {
             }
             Err(reason) => self.violate(path.pointer(), Rule::Identifier, Detail::Reason(reason)),
         }
-    }
-}
-
-/// The rule that `value` breaks if it has not the form that it should.
-fn broken_form(form: Form, value: &str) -> Option<Rule> {
-    let bytes = value.as_bytes();
-    match form {
-        Form::Free => None,
-        Form::Date { long_term: true } if value == dates::LONG_TERM => None,
-        Form::Date { long_term: true } if dates::is_placeholder(bytes) => Some(Rule::PlaceholderDate),
-        Form::Date { .. } => (!dates::is_date(bytes)).then_some(Rule::Date),
-        Form::DateTime => (!dates::is_date_time(bytes)).then_some(Rule::DateTime),
-        Form::Decimal(decimal) => (!decimal.accepts(bytes)).then_some(Rule::Decimal),
     }
 }
 
