@@ -88,39 +88,69 @@ impl Encoder {
     }
 }
 
-/// Reads a record back from the log.
-///
-/// # Errors
-/// [`Malformed`] names the attribute that is missing or wrong.
-pub fn decode(entry: &StoredEntry) -> Result<Record, Malformed> {
-    let text = |name: &'static str| {
-        entry.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Malformed(name))
-    };
-    let operation = match text(TYPE)? {
-        UPSERT => Operation::Upsert,
-        DELETE => Operation::Delete,
-        _ => return Err(Malformed(TYPE)),
-    };
-    let payload = match (operation, &entry.value) {
-        (Operation::Upsert, Some(value)) => value.clone(),
-        (Operation::Delete, None) => Bytes::new(),
-        _ => return Err(Malformed("value")),
-    };
-    let key = entry.key.as_ref().and_then(|key| std::str::from_utf8(key).ok()).ok_or(Malformed("key"))?;
-    let record_type: RecordTypeName = text(DATA_SCHEMA)?
-        .strip_prefix(RECORD_TYPE_URN)
-        .and_then(|rest| rest.replace(':', "/").parse().ok())
-        .ok_or(Malformed(DATA_SCHEMA))?;
-    Ok(Record {
-        record_type,
-        key: Arc::from(key),
-        operation,
-        source_version: text(SOURCE_VERSION)?.parse().map_err(|_| Malformed(SOURCE_VERSION))?,
-        payload,
-        source: text(SOURCE)?.parse().map_err(|_| Malformed(SOURCE))?,
-        sequence: text(ID)?.parse().map_err(|_| Malformed(ID))?,
-        accept_time_ms: entry.timestamp_ms,
-    })
+/// Reads records back from the log. It remembers the source and the record type of the last one: the next entry mostly has the same, and shares them.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    source: Option<SourceId>,
+    record_type: Option<(String, RecordTypeName)>,
+}
+
+impl Decoder {
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the attribute that is missing or wrong.
+    pub fn decode(&mut self, entry: &StoredEntry) -> Result<Record, Malformed> {
+        let text = |name: &'static str| {
+            entry.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Malformed(name))
+        };
+        let operation = match text(TYPE)? {
+            UPSERT => Operation::Upsert,
+            DELETE => Operation::Delete,
+            _ => return Err(Malformed(TYPE)),
+        };
+        let payload = match (operation, &entry.value) {
+            (Operation::Upsert, Some(value)) => value.clone(),
+            (Operation::Delete, None) => Bytes::new(),
+            _ => return Err(Malformed("value")),
+        };
+        let key = entry.key.as_ref().and_then(|key| std::str::from_utf8(key).ok()).ok_or(Malformed("key"))?;
+        Ok(Record {
+            record_type: self.record_type(text(DATA_SCHEMA)?)?,
+            key: Arc::from(key),
+            operation,
+            source_version: text(SOURCE_VERSION)?.parse().map_err(|_| Malformed(SOURCE_VERSION))?,
+            payload,
+            source: self.source(text(SOURCE)?)?,
+            sequence: text(ID)?.parse().map_err(|_| Malformed(ID))?,
+            accept_time_ms: entry.timestamp_ms,
+        })
+    }
+
+    fn record_type(&mut self, urn: &str) -> Result<RecordTypeName, Malformed> {
+        if let Some((known, record_type)) = &self.record_type
+            && known == urn
+        {
+            return Ok(record_type.clone());
+        }
+        let record_type: RecordTypeName = urn
+            .strip_prefix(RECORD_TYPE_URN)
+            .and_then(|rest| rest.replace(':', "/").parse().ok())
+            .ok_or(Malformed(DATA_SCHEMA))?;
+        self.record_type = Some((urn.to_owned(), record_type.clone()));
+        Ok(record_type)
+    }
+
+    fn source(&mut self, text: &str) -> Result<SourceId, Malformed> {
+        if let Some(source) = &self.source
+            && source.as_str() == text
+        {
+            return Ok(source.clone());
+        }
+        let source: SourceId = text.parse().map_err(|_| Malformed(SOURCE))?;
+        self.source = Some(source.clone());
+        Ok(source)
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +176,7 @@ mod tests {
         for operation in [Operation::Upsert, Operation::Delete] {
             let payload = if operation == Operation::Upsert { Bytes::from_static(b"{}") } else { Bytes::new() };
             let entry = encoder.encode(3, Bytes::from_static(b"k"), operation, 5, 9, payload.clone(), 11);
-            let record = decode(&stored(entry)).expect("own entry");
+            let record = Decoder::default().decode(&stored(entry)).expect("own entry");
             assert_eq!(record.record_type.as_str(), "enterprise/v1");
             assert_eq!((record.sequence, record.source_version, record.accept_time_ms), (5, 9, 11));
             assert_eq!((record.operation, record.payload, record.source), (operation, payload, source.clone()));
@@ -163,6 +193,6 @@ mod tests {
             value: Some(Bytes::from_static(b"{}")),
             timestamp_ms: 0,
         };
-        assert_eq!(decode(&foreign), Err(Malformed("ce_type")));
+        assert_eq!(Decoder::default().decode(&foreign), Err(Malformed("ce_type")));
     }
 }

@@ -229,9 +229,9 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// The headers of a stored entry.
+/// The headers of a stored entry. Names are shared: a dozen texts name the headers of all entries that a reader hands out.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(Box<str>, Bytes)>);
+pub struct Headers(pub Vec<(Arc<str>, Bytes)>);
 
 /// Names only: whoever writes into a topic may put anything there.
 impl fmt::Debug for Headers {

@@ -16,8 +16,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
-use fjall::{OwnedWriteBatch, Readable, Snapshot};
+use fjall::{OwnedWriteBatch, Readable, Snapshot, UserValue};
 use shuqiao_schemas::engine::{RecordType, Scratch};
 
 use super::{
@@ -56,6 +55,7 @@ pub(super) struct Applier {
     high_water: HashMap<(u32, SourceId), u64>,
     /// What the log may have forgotten of the sources, beyond what was applied.
     marks: Vec<(SourceId, Mark)>,
+    decoder: envelope::Decoder,
     scratch: Scratch,
 }
 
@@ -81,6 +81,7 @@ impl Applier {
             space,
             high_water,
             marks,
+            decoder: envelope::Decoder::default(),
             scratch: Scratch::new(),
         };
         let raised = applier.raised_by_marks(&applier.next, HashMap::new());
@@ -163,7 +164,7 @@ impl Applier {
             }
             *reached = entry.offset + 1;
 
-            let record = match envelope::decode(entry) {
+            let record = match self.decoder.decode(entry) {
                 Ok(record) => record,
                 Err(malformed) => {
                     tally.skipped += 1;
@@ -196,7 +197,7 @@ impl Applier {
         // Indexes change once a key, from what it was before the batch to what it is after: within one batch no key is both removed and written.
         for (key, state) in &states {
             let Some(row) = &state.after else { continue };
-            batch.insert(&self.store.records, layout::record_key(self.space, key), row.as_ref());
+            batch.insert(&self.store.records, layout::record_key(self.space, key), row.clone());
             let before = match &state.before {
                 Some(bytes) => Row::decode(bytes)?.index_parts,
                 None => &[],
@@ -272,8 +273,8 @@ impl Applier {
 
 /// A key that the batch touches: its row in the store, and the one that will replace it.
 struct State {
-    before: Option<Bytes>,
-    after: Option<Bytes>,
+    before: Option<UserValue>,
+    after: Option<UserValue>,
 }
 
 /// One batch under construction: what it will write, and what it must see of itself.
@@ -296,8 +297,7 @@ impl Pending {
     ) -> Result<bool, Error> {
         let key = &record.key;
         if !self.states.contains_key(key) {
-            let row = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
-            let before = row.map(|row| Bytes::copy_from_slice(&row));
+            let before = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
             self.states.insert(key.clone(), State { before, after: None });
         }
         let held = self.states.get(key).and_then(|state| state.after.clone().or_else(|| state.before.clone()));
@@ -306,7 +306,7 @@ impl Pending {
             row.operation == Operation::Upsert
                 || row.accept_time_ms >= record.accept_time_ms.saturating_sub_unsigned(retention_ms)
         });
-        let row = Row::encode(record, position, index_parts)?;
+        let row = UserValue::from(Row::encode(record, position, index_parts)?);
 
         let stale = held.as_ref().is_some_and(|(held, _)| record.source_version < held.source_version);
         let past = if stale {
@@ -315,13 +315,14 @@ impl Pending {
             held.as_ref().map(|(held, bytes)| (Kind::Superseded, *bytes, held.position.offset))
         };
         let mut keep = |kind, bytes: &[u8]| -> Result<(), Error> {
-            let history = HistoryRow { kind, prune_time_ms: record.accept_time_ms, key, row: bytes }.encode()?;
+            let history = HistoryRow { kind, prune_time_ms: record.accept_time_ms, key, row: bytes };
+            let history = history.encode()?;
             self.batch.insert(&store.history, layout::history_key(self.space, position), history);
             Ok(())
         };
         match past {
             Some((kind, bytes, own_offset)) => {
-                keep(kind, bytes)?;
+                keep(kind, Row::past(bytes)?)?;
                 let index_key = layout::history_index_key(self.space, key, own_offset);
                 self.batch.insert(&store.indexes, index_key, layout::position(position));
             }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View,
     apply::Applier,
-    layout::{NOWHERE, Space},
+    layout::{NOWHERE, ROW_VERSION, Space},
 };
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
@@ -123,9 +123,9 @@ fn target(catalogue: &Catalogue, id: &DatasetId) -> Option<Target> {
     })
 }
 
-/// Rows made with another standard have other indexes.
+/// Rows made with another standard have other indexes, and those of other software another layout.
 fn description(target: &Target) -> Vec<u8> {
-    [target.compiled.name().as_bytes(), b"\0", target.compiled.digest()].concat()
+    [target.compiled.name().as_bytes(), b"\0", target.compiled.digest(), &[ROW_VERSION]].concat()
 }
 
 struct Follower {

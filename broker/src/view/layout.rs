@@ -36,7 +36,8 @@ pub(super) const HISTORY: u16 = 0xFFFE;
 
 const VALUE_BYTES_MAX: usize = KEY_BYTES_MAX;
 const HASHED: u16 = 0xFFFF;
-const ROW_VERSION: u8 = 1;
+/// Rows of another version are made anew from the log ([`super::follow`]).
+pub(super) const ROW_VERSION: u8 = 2;
 const ROW_HEAD_BYTES: usize = 44;
 
 /// `space key`.
@@ -201,19 +202,19 @@ pub(super) struct Row<'a> {
     pub(super) position: Position,
     pub(super) source: &'a str,
     pub(super) record_type: &'a str,
-    /// `slot value` of each index entry that points here.
-    pub(super) index_parts: &'a [u8],
     pub(super) payload: &'a [u8],
+    /// `slot value` of each index entry that points here. They stand at the row's end, and [`Row::past`] cuts them off: nothing points at the past.
+    pub(super) index_parts: &'a [u8],
 }
 
 impl<'a> Row<'a> {
     /// Encodes a record that was read from the log.
-    pub(super) fn encode(record: &Record, position: Position, index_parts: &[u8]) -> Result<Bytes, Error> {
+    pub(super) fn encode(record: &Record, position: Position, index_parts: &[u8]) -> Result<Vec<u8>, Error> {
         let (source, record_type) = (record.source.as_str().as_bytes(), record.record_type.as_str().as_bytes());
         let short = |length: usize| u16::try_from(length).map_err(|_| Error::Corrupt("row"));
-        let parts = u32::try_from(index_parts.len()).map_err(|_| Error::Corrupt("row"))?;
+        let payload = u32::try_from(record.payload.len()).map_err(|_| Error::Corrupt("row"))?;
         let mut bytes = Vec::with_capacity(
-            ROW_HEAD_BYTES + 4 + source.len() + record_type.len() + index_parts.len() + record.payload.len(),
+            ROW_HEAD_BYTES + 4 + source.len() + record_type.len() + record.payload.len() + index_parts.len(),
         );
         bytes.push(ROW_VERSION);
         bytes.push(match record.operation {
@@ -226,12 +227,12 @@ impl<'a> Row<'a> {
         bytes.extend_from_slice(&self::position(position));
         bytes.extend_from_slice(&short(source.len())?.to_be_bytes());
         bytes.extend_from_slice(&short(record_type.len())?.to_be_bytes());
-        bytes.extend_from_slice(&parts.to_be_bytes());
+        bytes.extend_from_slice(&payload.to_be_bytes());
         bytes.extend_from_slice(source);
         bytes.extend_from_slice(record_type);
-        bytes.extend_from_slice(index_parts);
         bytes.extend_from_slice(&record.payload);
-        Ok(bytes.into())
+        bytes.extend_from_slice(index_parts);
+        Ok(bytes)
     }
 
     /// Reads a row.
@@ -249,7 +250,7 @@ impl<'a> Row<'a> {
         let accept_time_ms = cursor.i64()?;
         let position = Position { partition: cursor.u32()?, offset: cursor.u64()? };
         let (source, record_type) = (usize::from(cursor.u16()?), usize::from(cursor.u16()?));
-        let parts = usize::try_from(cursor.u32()?).map_err(|_| Error::Corrupt("row"))?;
+        let payload = usize::try_from(cursor.u32()?).map_err(|_| Error::Corrupt("row"))?;
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Error::Corrupt("row text"));
         Ok(Self {
             operation,
@@ -259,9 +260,15 @@ impl<'a> Row<'a> {
             position,
             source: text(cursor.take(source)?)?,
             record_type: text(cursor.take(record_type)?)?,
-            index_parts: cursor.take(parts)?,
-            payload: cursor.0,
+            payload: cursor.take(payload)?,
+            index_parts: cursor.0,
         })
+    }
+
+    /// The part of an encoded row that is kept of the past.
+    pub(super) fn past(bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+        let index_parts = Self::decode(bytes)?.index_parts.len();
+        bytes.get(..bytes.len() - index_parts).ok_or(Error::Corrupt("row"))
     }
 
     /// The record, owned.
@@ -297,7 +304,7 @@ pub(super) struct HistoryRow<'a> {
     /// Accept time of the cause: the row may go once this is older than the retention.
     pub(super) prune_time_ms: i64,
     pub(super) key: &'a str,
-    /// As [`Row::encode`] made it; empty for a marker.
+    /// As [`Row::past`] left it; empty for a marker.
     pub(super) row: &'a [u8],
 }
 

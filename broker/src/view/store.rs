@@ -8,7 +8,10 @@
 
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+    config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry},
+};
 
 use super::{Error, layout, layout::Space};
 use crate::exchange::model::DatasetId;
@@ -16,6 +19,9 @@ use crate::exchange::model::DatasetId;
 /// Rows removed in one batch while a space is dropped.
 const DROP_ROWS: usize = 10_000;
 const MEMTABLE_BYTES: u64 = 16 << 20;
+/// One thread flushes and merges. Of several, fjall 3.1 keeps the first for flushes, and that one hands itself the waiting merges over and over while another
+/// merges: a whole processor for nothing.
+const WORKERS: usize = 1;
 
 const LIVE: u8 = 1;
 const BUILDING: u8 = 2;
@@ -41,13 +47,16 @@ impl Store {
     /// Opens or makes the store and drops what a crash left half-built.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Vec<Found>), Error> {
         std::fs::create_dir_all(path).map_err(fjall::Error::from)?;
-        let database = Database::builder(path).cache_size(cache_bytes).worker_threads(2).open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let database = Database::builder(path).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
+        let with =
+            |filter| move || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).filter_policy(filter);
+        let bloom = || FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)));
         let store = Self {
-            records: database.keyspace("records", options)?,
-            indexes: database.keyspace("indexes", options)?,
-            history: database.keyspace("history", options)?,
-            meta: database.keyspace("meta", options)?,
+            records: database.keyspace("records", with(bloom()))?,
+            // Read by ranges only, which ask no filter.
+            indexes: database.keyspace("indexes", with(FilterPolicy::disabled()))?,
+            history: database.keyspace("history", with(FilterPolicy::disabled()))?,
+            meta: database.keyspace("meta", with(bloom()))?,
             database,
         };
         let mut live = Vec::new();

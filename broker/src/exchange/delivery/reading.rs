@@ -33,6 +33,7 @@ pub(super) struct Reading {
     dataset: Arc<Dataset>,
     reader: Box<dyn Reader>,
     waiting: VecDeque<StoredEntry>,
+    decoder: envelope::Decoder,
     /// Highest sequence seen, a partition and source.
     high_water: HashMap<(u32, SourceId), u64>,
     /// For entries that go into a tail.
@@ -58,7 +59,15 @@ impl Reading {
         projected: Option<Arc<AtomicUsize>>,
     ) -> Result<Self, Error> {
         let reader = room.log.read(&dataset.topic, from).await?;
-        Ok(Self { room, dataset, reader, waiting: VecDeque::new(), high_water: HashMap::new(), projected })
+        Ok(Self {
+            room,
+            dataset,
+            reader,
+            waiting: VecDeque::new(),
+            decoder: envelope::Decoder::default(),
+            high_water: HashMap::new(),
+            projected,
+        })
     }
 
     /// The next entries, at least one. Waits at the log's end.
@@ -69,7 +78,7 @@ impl Reading {
         let mut arrivals = Vec::with_capacity(self.waiting.len());
         while let Some(entry) = self.waiting.front() {
             let position = Position { partition: entry.partition, offset: entry.offset };
-            let record = match envelope::decode(entry) {
+            let record = match self.decoder.decode(entry) {
                 Ok(record) => match self.is_repeat(&record, position).await {
                     Ok(true) => {
                         self.room.metrics().passed_over(&self.dataset.id, "repeat");

@@ -192,7 +192,7 @@ async fn an_entry_comes_back_as_it_was_appended(home: &dyn Home) {
     append(&log, &topic, appended.clone()).await;
     let mut reader = log.read(&topic, &[(0, 0)]).await.expect("a reader");
     for (entry, read) in appended.iter().zip(take(&mut reader, 5).await) {
-        let headers: Vec<(Box<str>, Bytes)> =
+        let headers: Vec<(Arc<str>, Bytes)> =
             entry.headers.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
         assert_eq!((&read.key, &read.headers.0, read.timestamp_ms), (&entry.key, &headers, entry.timestamp_ms));
         assert!(read.value == entry.value, "value at {}", read.offset);

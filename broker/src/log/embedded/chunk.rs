@@ -11,7 +11,7 @@
 //!
 //! The store guards every block by a checksum; what is refused here is a chunk of another form.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::{BufMut, Bytes};
 
@@ -115,7 +115,7 @@ impl Builder {
 
 /// Reads the entries of a chunk whose first offset is `first`. Keys, values and headers share the chunk's memory.
 pub(super) struct Entries {
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
     bytes: Bytes,
     at: usize,
     partition: u32,
@@ -266,7 +266,7 @@ mod tests {
             for (index, (stored, entry)) in stored.iter().zip(&entries).enumerate() {
                 prop_assert_eq!(stored.offset, 100 + index as u64);
                 prop_assert_eq!((&stored.key, &stored.value, stored.timestamp_ms), (&entry.key, &entry.value, entry.timestamp_ms));
-                let headers: Vec<_> = entry.headers.iter().map(|(name, value)| (Box::from(*name), value.clone())).collect();
+                let headers: Vec<_> = entry.headers.iter().map(|(name, value)| (Arc::from(*name), value.clone())).collect();
                 prop_assert_eq!(&stored.headers.0, &headers);
             }
         }

@@ -72,7 +72,7 @@ impl Options {
             tail_bytes_max: 8 << 20,
             free_bytes_min: 256 << 20,
             cache_bytes: 16 << 20,
-            memtable_bytes: 16 << 20,
+            memtable_bytes: 8 << 20,
             maintenance_interval: Duration::from_secs(60),
         }
     }

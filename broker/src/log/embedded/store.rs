@@ -22,6 +22,9 @@ use super::{
     chunk,
 };
 
+/// One thread flushes and merges, see the view's store: several keep a processor busy with handing work to themselves.
+const WORKERS: usize = 1;
+
 /// A partition of a topic, as the store numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
@@ -113,7 +116,7 @@ impl Store {
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
             .max_journaling_size(128 << 20)
-            .worker_threads(2)
+            .worker_threads(WORKERS)
             .open()?;
         let keyspace =
             |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_bytes));

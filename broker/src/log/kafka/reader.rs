@@ -35,6 +35,8 @@ use super::{
 /// A run handed over has at most so many entries, and about so many bytes.
 const RUN_ENTRIES_MAX: usize = 512;
 const RUN_BYTES_MAX: usize = 256 << 10;
+/// Header names that a reader remembers: ours are seven.
+const NAMES_MAX: usize = 16;
 /// Runs that wait for the reader.
 const RUNS_MAX: usize = 2;
 /// A reader that hears nothing for so long asks for the bounds.
@@ -240,9 +242,10 @@ impl Thread {
             let _gone = self.sender.blocking_send(Err(Lost));
             return;
         }
+        let mut names = Names::default();
         while !self.unwanted.load(Ordering::Acquire) {
             let Some(first) = consumer.poll(LISTEN) else { continue };
-            let (entries, lost) = gather(consumer, first);
+            let (entries, lost) = gather(consumer, first, &mut names);
             if !entries.is_empty() && self.sender.blocking_send(Ok(entries)).is_err() {
                 return;
             }
@@ -268,6 +271,7 @@ impl Thread {
 fn gather(
     consumer: &BaseConsumer<Observer>,
     first: Result<BorrowedMessage<'_>, KafkaError>,
+    names: &mut Names,
 ) -> (Vec<StoredEntry>, bool) {
     let mut entries = Vec::new();
     let mut memory = BytesMut::new();
@@ -276,7 +280,7 @@ fn gather(
     while let Some(message) = next {
         match message {
             Ok(message) => {
-                let entry = stored(&message, &mut memory);
+                let entry = stored(&message, &mut memory, names);
                 bytes += super::super::stored_bytes(&entry);
                 entries.push(entry);
             }
@@ -300,8 +304,27 @@ fn is_lost(error: &KafkaError) -> bool {
         )
 }
 
+/// Header names met so far.
+#[derive(Default)]
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    /// One text for all headers of that name.
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.iter().find(|known| ***known == *name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        // Whoever else writes into the topic may name headers as he likes: those beyond the first few are not kept.
+        if self.0.len() < NAMES_MAX {
+            self.0.push(name.clone());
+        }
+        name
+    }
+}
+
 /// Copies a message out of the library's memory. The entries of a run share theirs: an allocation for each part would cost more than the copy.
-fn stored(message: &BorrowedMessage<'_>, memory: &mut BytesMut) -> StoredEntry {
+fn stored(message: &BorrowedMessage<'_>, memory: &mut BytesMut, names: &mut Names) -> StoredEntry {
     let mut copy = |part: &[u8]| -> Bytes {
         if memory.capacity() < part.len() {
             *memory = BytesMut::with_capacity(part.len().max(64 << 10));
@@ -310,7 +333,7 @@ fn stored(message: &BorrowedMessage<'_>, memory: &mut BytesMut) -> StoredEntry {
         memory.split().freeze()
     };
     let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| (header.key.into(), copy(header.value.unwrap_or_default()))).collect()
+        headers.iter().map(|header| (names.share(header.key), copy(header.value.unwrap_or_default()))).collect()
     });
     StoredEntry {
         partition: u32::try_from(message.partition()).unwrap_or(u32::MAX),

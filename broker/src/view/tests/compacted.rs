@@ -57,7 +57,7 @@ impl Node {
         while next < bounds.next {
             for entry in tokio::time::timeout(PATIENCE, reader.next(1_000, 1 << 20)).await.unwrap().unwrap() {
                 next = entry.offset + 1;
-                let record = crate::exchange::envelope::decode(&entry).unwrap();
+                let record = crate::exchange::envelope::Decoder::default().decode(&entry).unwrap();
                 held.extend((record.source.as_str() == source).then_some(record.sequence));
             }
         }
