@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A record's way is many small allocations on one thread that another one frees, which is what this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     shuqiao_broker::cli::main()
 }
