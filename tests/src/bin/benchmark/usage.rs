@@ -1,5 +1,7 @@
 //! What a process has used, as the kernel counts it.
 
+use std::time::Duration;
+
 use crate::Result;
 
 /// Processor time and memory of one process.
@@ -24,4 +26,18 @@ pub(crate) fn of(pid: u32) -> Result<Usage> {
     let kib: u64 = peak.trim().trim_end_matches("kB").trim().parse()?;
     // State is the first field after the name, so field 14 of the manual is number 11 here.
     Ok(Usage { cpu_seconds: (ticks(11)? + ticks(12)?) / per_second, peak_bytes: kib << 10 })
+}
+
+/// As [`of`], once the process has done what it still had to do: it used less than a tenth of a processor for half a second, or a minute has passed.
+pub(crate) async fn settled(pid: u32) -> Result<Usage> {
+    let mut before = of(pid)?;
+    for _ in 0..120 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = of(pid)?;
+        if now.cpu_seconds - before.cpu_seconds < 0.05 {
+            return Ok(now);
+        }
+        before = now;
+    }
+    Ok(before)
 }
