@@ -14,6 +14,7 @@
 mod chunk;
 mod maintenance;
 mod reader;
+mod shared;
 mod store;
 mod writer;
 
@@ -21,24 +22,20 @@ mod writer;
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::{
-    store::{Place, Sizes, Standing, Store, StoredTopic},
+    shared::{Partition, Recent, Shared, Topical, out_of_range, unavailable},
+    store::Place,
     writer::{Part, Queue, Submission},
 };
-use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, entry_bytes, fence::Fence};
+use super::{Bounds, Entry, Error, Health, Log, Metrics, Pending, Reader, Topic, TopicSpec, entry_bytes};
 use crate::exchange::clock::Clock;
 
 /// How the embedded log is set up.
@@ -85,99 +82,6 @@ pub struct Embedded {
     room: Arc<Semaphore>,
     /// True once the writer has ended and the store is shut.
     ended: watch::Receiver<bool>,
-}
-
-/// What the threads and the readers share.
-#[derive(Debug)]
-struct Shared {
-    options: Options,
-    clock: Clock,
-    metrics: Metrics,
-    queue: Queue,
-    topics: RwLock<HashMap<Topic, Arc<Topical>>>,
-    /// `None` while it is being reopened, and after the end.
-    store: RwLock<Option<Arc<Store>>>,
-    tail: Mutex<Tail>,
-    trouble: Mutex<Option<Error>>,
-    poisoned: AtomicBool,
-    /// Held by whoever changes the store beside the writer: making topics, maintenance.
-    housekeeping: Mutex<()>,
-}
-
-/// One topic.
-#[derive(Debug)]
-struct Topical {
-    id: u32,
-    name: Topic,
-    window_ms: Mutex<Option<u64>>,
-    partitions: Vec<Partition>,
-    fence: Arc<Fence>,
-    /// Counts commits; wakes readers at the tail.
-    commits: watch::Sender<u64>,
-}
-
-impl Topical {
-    fn new(name: Topic, stored: &StoredTopic, standings: Vec<Standing>) -> Self {
-        Self {
-            id: stored.id,
-            name,
-            window_ms: Mutex::new(stored.window_ms),
-            partitions: standings
-                .into_iter()
-                .map(|standing| Partition(Mutex::new((standing, VecDeque::new()))))
-                .collect(),
-            fence: Arc::default(),
-            commits: watch::Sender::new(0),
-        }
-    }
-
-    fn partition(&self, partition: u32) -> Option<&Partition> {
-        self.partitions.get(usize::try_from(partition).ok()?)
-    }
-
-    fn place(&self, partition: u32) -> Place {
-        Place { topic: self.id, partition }
-    }
-
-    fn places(&self) -> impl Iterator<Item = Place> {
-        (0..).zip(&self.partitions).map(|(partition, _)| self.place(partition))
-    }
-}
-
-/// Where one partition stands, and its newest chunks: contiguous up to its end.
-#[derive(Debug)]
-struct Partition(Mutex<(Standing, VecDeque<Recent>)>);
-
-/// A chunk in memory.
-#[derive(Clone)]
-struct Recent {
-    first: u64,
-    next: u64,
-    bytes: Bytes,
-}
-
-/// Keys and values may be personal data.
-impl std::fmt::Debug for Recent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recent")
-            .field("first", &self.first)
-            .field("next", &self.next)
-            .field("bytes", &self.bytes.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Partition {
-    fn standing(&self) -> Standing {
-        self.0.lock().0
-    }
-}
-
-/// Which chunks are in memory, oldest first, over all partitions.
-#[derive(Debug, Default)]
-struct Tail {
-    order: VecDeque<(Arc<Topical>, u32, usize)>,
-    bytes: usize,
 }
 
 impl Embedded {
@@ -371,193 +275,6 @@ impl Embedded {
     }
 }
 
-impl Shared {
-    fn open_store(options: &Options) -> Result<Store, Error> {
-        std::fs::create_dir_all(&options.path).map_err(unavailable)?;
-        let sizes = Sizes { cache_bytes: options.cache_bytes, memtable_bytes: options.memtable_bytes };
-        Store::open(&options.path, sizes).map_err(store::error)
-    }
-
-    fn load_topics(store: &Store) -> Result<HashMap<Topic, Arc<Topical>>, Error> {
-        store
-            .topics()?
-            .into_iter()
-            .map(|(name, stored)| {
-                let standings = (0..stored.partitions)
-                    .map(|partition| store.standing(Place { topic: stored.id, partition }))
-                    .collect::<Result<_, _>>()?;
-                Ok((name.clone(), Arc::new(Topical::new(name, &stored, standings))))
-            })
-            .collect()
-    }
-
-    fn topic(&self, name: &Topic) -> Result<Arc<Topical>, Error> {
-        self.topics.read().get(name).cloned().ok_or_else(|| Error::TopicNotFound { topic: name.clone() })
-    }
-
-    fn store(&self) -> Result<Arc<Store>, Error> {
-        match &*self.store.read() {
-            Some(store) => Ok(store.clone()),
-            None if self.queue.is_closing() => Err(Error::Closed),
-            None => Err(self.trouble()),
-        }
-    }
-
-    /// Takes the store out once no reader uses it; gives up after a while, because a reader that hangs on a dead disk never leaves.
-    fn take_store(&self, leave_max: Duration) -> Option<Store> {
-        let mut store = self.store.write().take()?;
-        let step = Duration::from_millis(2);
-        for _ in 0..leave_max.as_millis() / step.as_millis() {
-            match Arc::try_unwrap(store) {
-                Ok(store) => return Some(store),
-                Err(shared) => store = shared,
-            }
-            std::thread::sleep(step);
-        }
-        None
-    }
-
-    /// Closes and opens the store: what it holds then is what it holds.
-    fn reopen(&self, leave_max: Duration) -> Result<Arc<Store>, Error> {
-        drop(self.take_store(leave_max));
-        let store = Self::open_store(&self.options)?;
-        for topic in self.topics.read().values() {
-            for (place, partition) in topic.places().zip(&topic.partitions) {
-                let standing = store.standing(place)?;
-                let (known, recent) = &mut *partition.0.lock();
-                if standing.next != known.next {
-                    // A group whose fate was not known is there after all; its chunks are not in memory.
-                    recent.clear();
-                }
-                *known = standing;
-            }
-            topic.commits.send_modify(|commits| *commits += 1);
-        }
-        let store = Arc::new(store);
-        *self.store.write() = Some(store.clone());
-        tracing::warn!("log reopened after a failed write");
-        Ok(store)
-    }
-
-    /// Refuses a group for which the disk has no room beyond the reserve.
-    fn check_space(&self, bytes: usize) -> Result<(), Error> {
-        if self.options.free_bytes_min == 0 {
-            return Ok(());
-        }
-        let free = free_bytes(&self.options.path).map_err(unavailable)?;
-        if free < self.options.free_bytes_min.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)) {
-            return Err(Error::DiskFull(Arc::new(ReserveReached { free })));
-        }
-        Ok(())
-    }
-
-    /// Makes a committed group visible: to readers at the tail from memory.
-    fn publish(&self, group: &[Submission], bases: &[Vec<u64>]) {
-        let mut tail = self.tail.lock();
-        for (submission, bases) in group.iter().zip(bases) {
-            let topic = &submission.topic;
-            for (part, base) in submission.parts.iter().zip(bases) {
-                let Some(partition) = topic.partition(part.partition) else { continue };
-                let (standing, recent) = &mut *partition.0.lock();
-                let next = base + part.count;
-                standing.next = standing.next.max(next);
-                standing.time_ms_max = standing.time_ms_max.max(part.time_ms_max);
-                recent.push_back(Recent { first: *base, next, bytes: part.bytes.clone() });
-                tail.bytes += part.bytes.len();
-                tail.order.push_back((topic.clone(), part.partition, part.bytes.len()));
-                self.metrics.entries.inc_by(part.count);
-                self.metrics.bytes.inc_by(part.bytes.len() as u64);
-            }
-        }
-        while tail.bytes > self.options.tail_bytes_max
-            && let Some((topic, partition, bytes)) = tail.order.pop_front()
-        {
-            tail.bytes -= bytes;
-            if let Some(partition) = topic.partition(partition) {
-                partition.0.lock().1.pop_front();
-            }
-        }
-        drop(tail);
-        self.metrics.groups.inc();
-        for submission in group {
-            submission.topic.commits.send_modify(|commits| *commits += 1);
-        }
-    }
-
-    fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
-        if self.queue.is_closing() {
-            return Err(Error::Closed);
-        }
-        let _alone = self.housekeeping.lock();
-        let known = self.topics.read().get(&spec.topic).cloned();
-        let (id, standings) = match &known {
-            Some(topic) => {
-                let partitions = topic.partitions.len();
-                if u32::try_from(partitions) != Ok(spec.partitions) {
-                    return Err(Error::BelowFloor {
-                        topic: spec.topic.clone(),
-                        violations: format!("it has {partitions} partitions, not {}", spec.partitions),
-                    });
-                }
-                (topic.id, Vec::new())
-            }
-            None => {
-                let id = self.topics.read().values().map(|topic| topic.id + 1).max().unwrap_or(1);
-                let fresh = Standing { first: 0, next: 0, time_ms_max: i64::MIN };
-                (id, vec![fresh; spec.partitions as usize])
-            }
-        };
-        let stored = StoredTopic::new(id, spec);
-        if known.as_ref().is_some_and(|topic| *topic.window_ms.lock() == stored.window_ms) {
-            return Ok(());
-        }
-        self.check_space(0)?;
-        let store = self.store()?;
-        let mut change = store.change();
-        change.put_topic(&spec.topic, &stored)?;
-        change.commit().map_err(store::error)?;
-        match known {
-            Some(topic) => *topic.window_ms.lock() = stored.window_ms,
-            None => {
-                let topic = Arc::new(Topical::new(spec.topic.clone(), &stored, standings));
-                self.topics.write().insert(spec.topic.clone(), topic);
-            }
-        }
-        Ok(())
-    }
-
-    fn set_trouble(&self, error: Option<&Error>) {
-        self.metrics.healthy.set(i64::from(error.is_none()));
-        *self.trouble.lock() = error.cloned();
-    }
-
-    fn trouble(&self) -> Error {
-        self.trouble.lock().clone().unwrap_or_else(|| unavailable(std::io::Error::other("the store is being reopened")))
-    }
-
-    fn poison(&self, error: &Error) {
-        self.set_trouble(Some(error));
-        self.poisoned.store(true, Ordering::Release);
-    }
-
-    fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
-    }
-}
-
-/// The disk has less free space than the reserve.
-#[derive(Debug, thiserror::Error)]
-#[error("{free} bytes are free, less than the reserve")]
-struct ReserveReached {
-    free: u64,
-}
-
-/// What an unprivileged process may still write on the disk of a directory.
-fn free_bytes(path: &Path) -> std::io::Result<u64> {
-    let disk = rustix::fs::statvfs(path)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 /// Sorts entries by partition and encodes them: parts in order of first appearance, and for each entry its part.
 fn encode(topic: &Topical, entries: &[Entry], limit: usize) -> Result<(Vec<Part>, Vec<u32>), Error> {
     let mut builders: Vec<(u32, chunk::Builder)> = Vec::new();
@@ -587,12 +304,4 @@ fn encode(topic: &Topical, entries: &[Entry], limit: usize) -> Result<(Vec<Part>
         })
         .collect();
     Ok((parts, order))
-}
-
-fn out_of_range(topic: &Topical, partition: u32, offset: u64, standing: Standing) -> Error {
-    Error::OutOfRange { topic: topic.name.clone(), partition, offset, first: standing.first, next: standing.next }
-}
-
-fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(Arc::new(cause))
 }
