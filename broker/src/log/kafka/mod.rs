@@ -19,6 +19,7 @@
 //! Refuses: topics below the floor; to start where no node of the cluster answers; to make topics by accident (nothing here lets Kafka create them).
 
 mod client;
+mod flight;
 mod producer;
 mod reader;
 mod topics;

@@ -9,21 +9,15 @@
 //! So whatever is behind a failure fails too, or waits for it: what a partition lacks is a suffix of what was submitted to it.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rdkafka::{
-    ClientContext, Message as _,
-    config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -31,8 +25,10 @@ use tokio::{
 };
 
 use super::{
-    super::{Entry, Error, Metrics, Pending, fence::Raised},
-    Observer, Options, Shared, Topical, client, signed, unavailable,
+    super::{Entry, Error, Metrics, Pending},
+    Observer, Options, Shared, Topical, client,
+    flight::{Reports, Submission, mark},
+    signed, unavailable,
 };
 
 /// How long the thread listens for delivery reports before it looks at deadlines.
@@ -42,9 +38,6 @@ const PURGE: Duration = Duration::from_secs(5);
 /// What an entry costs in memory beside its bytes: the library's own frame of a message and of its headers.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// What the submitter of entries learns, and the fence that falls when it does.
-type Told = (Vec<Result<u64, Error>>, Option<Raised>);
-
 /// The submitting half: shared by all tasks.
 pub(super) struct Producer {
     /// `None` while one producer follows another, and after the end.
@@ -52,51 +45,6 @@ pub(super) struct Producer {
     reports: Reports,
     room: Arc<Semaphore>,
 }
-
-/// Receives delivery reports. Clones share what is in flight.
-#[derive(Clone)]
-struct Reports {
-    observer: Observer,
-    metrics: Metrics,
-    flight: Arc<Mutex<Flight>>,
-    /// A delivery failed: the producer must be replaced.
-    broken: Arc<AtomicBool>,
-}
-
-/// Submissions that lie in the producer.
-#[derive(Default)]
-struct Flight {
-    slots: Vec<Option<Submission>>,
-    free: Vec<u32>,
-    /// Slots in the order of their deadlines, with the submission's number, because slots are used again.
-    deadlines: VecDeque<(Instant, u32, u64)>,
-    number: u64,
-}
-
-struct Submission {
-    number: u64,
-    topic: Arc<Topical>,
-    /// `None` where there is no report yet.
-    results: Vec<Option<Result<u64, Error>>>,
-    remaining: usize,
-    bytes: u64,
-    /// `None` once the submitter was told that the outcome is not known.
-    reply: Option<oneshot::Sender<Told>>,
-    /// Up from the first failure on.
-    raised: Option<Raised>,
-    /// Given back when no entry lies in the producer any more.
-    permit: OwnedSemaphorePermit,
-}
-
-/// An entry that was acknowledged without saying where it lies.
-#[derive(Debug, thiserror::Error)]
-#[error("an entry was acknowledged without its offset")]
-struct OffsetUnknown;
-
-/// Not acknowledged in time.
-#[derive(Debug, thiserror::Error)]
-#[error("not acknowledged within {} ms (log.kafka.delivery_deadline)", .0.as_millis())]
-struct Overdue(Duration);
 
 /// No room in time.
 #[derive(Debug, thiserror::Error)]
@@ -110,182 +58,6 @@ struct Full {
 #[derive(Debug, thiserror::Error)]
 #[error("earlier entries of the topic are not acknowledged yet")]
 struct Waiting;
-
-impl Submission {
-    fn report(&mut self, index: usize, outcome: Result<u64, Error>) {
-        let Some(result) = self.results.get_mut(index).filter(|result| result.is_none()) else { return };
-        if let Err(error) = &outcome
-            && self.raised.is_none()
-            && self.reply.is_some()
-        {
-            // From the first failure on, not from the last report on: a submission must not slip in between.
-            self.raised = Some(self.topic.fence.raise(error.clone()));
-        }
-        *result = Some(outcome);
-        self.remaining -= 1;
-    }
-
-    /// Everything that has no report yet gets this one.
-    fn fail(&mut self, error: &Error) {
-        for index in 0..self.results.len() {
-            self.report(index, Err(error.clone()));
-        }
-    }
-
-    /// Tells the submitter, once every entry has its fate or the deadline has passed.
-    fn tell(&mut self, metrics: &Metrics, otherwise: &Error) {
-        let Some(reply) = self.reply.take() else { return };
-        let results: Vec<_> = std::mem::take(&mut self.results)
-            .into_iter()
-            .map(|result| result.unwrap_or_else(|| Err(otherwise.clone())))
-            .collect();
-        let failed = results.iter().filter(|result| result.is_err()).count() as u64;
-        if failed == 0 {
-            metrics.groups.inc();
-            metrics.bytes.inc_by(self.bytes);
-        }
-        metrics.failed.inc_by(failed);
-        metrics.entries.inc_by(results.len() as u64 - failed);
-        // A submitter that went away does not need to know; what it leaves behind lowers the fence.
-        let _gone = reply.send((results, self.raised.take()));
-    }
-}
-
-impl Flight {
-    fn insert(&mut self, deadline: Instant, build: impl FnOnce(u64) -> Submission) -> u32 {
-        self.number += 1;
-        let submission = Some(build(self.number));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = submission;
-                slot
-            }
-            None => {
-                self.slots.push(submission);
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.deadlines.push_back((deadline, slot, self.number));
-        slot
-    }
-
-    fn get(&mut self, slot: u32) -> Option<&mut Submission> {
-        self.slots.get_mut(slot as usize)?.as_mut()
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Submission> {
-        let submission = self.slots.get_mut(slot as usize)?.take();
-        if submission.is_some() {
-            self.free.push(slot);
-        }
-        submission
-    }
-}
-
-impl Reports {
-    /// Ends a submission whose last report has come.
-    fn settle(&self, flight: &mut Flight, slot: u32) {
-        if flight.get(slot).is_none_or(|submission| submission.remaining > 0) {
-            return;
-        }
-        let Some(mut submission) = flight.remove(slot) else { return };
-        if submission.reply.is_some() {
-            submission.tell(&self.metrics, &Error::Closed);
-        } else {
-            submission.topic.overdue.fetch_sub(1, Ordering::AcqRel);
-        }
-        drop(submission.permit);
-    }
-
-    /// Reports submissions whose deadline has passed. Returns whether any overdue one is left.
-    fn sweep(&self, delivery_deadline: Duration) {
-        let now = Instant::now();
-        let mut flight = self.flight.lock();
-        while let Some((deadline, slot, number)) = flight.deadlines.front().copied()
-            && deadline <= now
-        {
-            flight.deadlines.pop_front();
-            let Some(submission) = flight.get(slot).filter(|submission| submission.number == number) else { continue };
-            let error = unavailable(Overdue(delivery_deadline));
-            tracing::warn!(topic = %submission.topic.name, entries = submission.remaining, "entries not acknowledged in time");
-            if submission.raised.is_none() {
-                submission.raised = Some(submission.topic.fence.raise(error.clone()));
-            }
-            submission.topic.overdue.fetch_add(1, Ordering::AcqRel);
-            // The reports are still to come; nobody reads them any more, but they say when the room is free.
-            submission.tell(&self.metrics, &error);
-        }
-        // Submissions that ended in time leave their deadlines behind; those at the front go, so that the list is as long as what is in flight.
-        while let Some((_, slot, number)) = flight.deadlines.front().copied() {
-            if flight.get(slot).is_some_and(|submission| submission.number == number) {
-                break;
-            }
-            flight.deadlines.pop_front();
-        }
-    }
-
-    /// What is left in flight fails: its producer is gone.
-    fn abandon(&self, error: &Error) {
-        let mut flight = self.flight.lock();
-        for slot in 0..u32::try_from(flight.slots.len()).unwrap_or(u32::MAX) {
-            if let Some(submission) = flight.get(slot) {
-                if submission.reply.is_some() {
-                    submission.fail(error);
-                } else {
-                    submission.remaining = 0;
-                }
-                self.settle(&mut flight, slot);
-            }
-        }
-        flight.deadlines.clear();
-    }
-}
-
-/// A delivery report's mark: which submission, which of its entries.
-fn mark(slot: u32, index: usize) -> usize {
-    const { assert!(usize::BITS == 64, "a mark is two numbers of 32 bits") };
-    ((slot as usize) << 32) | index
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.observer.log(level, facility, message);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.observer.stats_raw(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.observer.error(error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, mark: usize) {
-        let slot = u32::try_from(mark >> 32).unwrap_or(u32::MAX);
-        let index = mark & 0xffff_ffff;
-        let outcome = match result {
-            Ok(message) => u64::try_from(message.offset()).map_err(|_| unavailable(OffsetUnknown)),
-            Err((cause, _)) => {
-                self.broken.store(true, Ordering::Release);
-                Err(unavailable(cause.clone()))
-            }
-        };
-        let mut flight = self.flight.lock();
-        let Some(submission) = flight.get(slot) else { return };
-        if submission.reply.is_some() {
-            submission.report(index, outcome);
-        } else {
-            submission.remaining = submission.remaining.saturating_sub(1);
-        }
-        if submission.remaining == 0 {
-            self.settle(&mut flight, slot);
-        }
-    }
-}
 
 impl Producer {
     pub(super) fn create(options: &Options, observer: Observer, metrics: Metrics) -> Result<Self, Error> {
