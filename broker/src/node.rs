@@ -86,6 +86,9 @@ pub enum Error {
     /// The dataset is not in the catalogue.
     #[error("no dataset {0} in the catalogue")]
     NoDataset(DatasetId),
+    /// Its rows cannot be built by this software; they stay as they are.
+    #[error("the view of this dataset cannot be built")]
+    Unusable(#[source] crate::exchange::Error),
     /// The port cannot be opened, or signals cannot be heard.
     #[error("cannot listen on {address}")]
     Listen {
@@ -287,15 +290,18 @@ async fn report(reporter: tonic_health::server::HealthReporter, readiness: Readi
 /// Builds the view of a stopped node anew, one dataset or all.
 ///
 /// # Errors
-/// As for [`serve`]; [`Error::NoDataset`]; [`Error::Log`] or [`Error::View`] where another process has the store open.
+/// As for [`serve`]; [`Error::NoDataset`]; [`Error::Unusable`]; [`Error::Log`] or [`Error::View`] where another process has the store open.
 pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<Vec<Rebuilt>, Error> {
     let tasks = Tasks::default();
     let rooms = Rooms::open(&config, &mut telemetry::registry(), &tasks).await?;
     let snapshot = rooms.catalogue.snapshot();
     let ids: Vec<_> = match dataset {
-        Some(id) if snapshot.dataset(id.as_str()).is_none() => return Err(Error::NoDataset(id)),
-        Some(id) => vec![id],
-        None => snapshot.datasets().map(|dataset| dataset.id.clone()).collect(),
+        Some(id) => {
+            let dataset = snapshot.dataset(id.as_str()).ok_or_else(|| Error::NoDataset(id.clone()))?;
+            dataset.standard().map_err(Error::Unusable)?;
+            vec![id]
+        }
+        None => snapshot.datasets().filter(|one| one.compiled.is_some()).map(|one| one.id.clone()).collect(),
     };
     let mut rebuilt = Vec::with_capacity(ids.len());
     for dataset in ids {

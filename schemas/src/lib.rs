@@ -5,6 +5,7 @@
 
 pub mod engine;
 pub mod identifier;
+pub mod own;
 pub mod registry;
 
 /// The Rust of README.md, compiled and run with the documentation.

@@ -137,10 +137,10 @@ impl Registry {
         if self.entries.len() >= MAX_RECORD_TYPES {
             return Err(SchemaError::one("", Flaw::TooManyRecordTypes(MAX_RECORD_TYPES)));
         }
-        if self.bytes + record_type.bytes > MAX_REGISTRY_BYTES {
+        if self.bytes + record_type.bytes() > MAX_REGISTRY_BYTES {
             return Err(SchemaError::one("", Flaw::RegistryFull(MAX_REGISTRY_BYTES)));
         }
-        self.bytes += record_type.bytes;
+        self.bytes += record_type.bytes();
         let record_type = Arc::new(record_type);
         self.entries
             .insert(record_type.name().to_owned(), Entry { record_type: record_type.clone(), schema: schema.into() });

@@ -215,9 +215,7 @@ fn by_reason(reason: Reason) -> (Exit, &'static str) {
             "use a certificate of this exchange: its URI must be spiffe://{exchange}/department/{alias}/…",
         ),
         Reason::RoleRequired => (Exit::Denied, "ask an administrator to do it, or to give your department the role"),
-        Reason::NotOwner => {
-            (Exit::Denied, "only the owner does this: ask the department that the dataset's name begins with")
-        }
+        Reason::NotOwner => (Exit::Denied, "only the owner does this: ask the department that the name begins with"),
         Reason::GrantMissing => (Exit::Denied, "ask the dataset's owner for a grant"),
         Reason::GrantExpired => (Exit::Denied, "ask the dataset's owner to extend the grant"),
         Reason::GrantRevoked => (Exit::Denied, "ask the dataset's owner why, and for a new grant"),
@@ -236,6 +234,10 @@ fn by_reason(reason: Reason) -> (Exit, &'static str) {
         Reason::RecordTypeNotAccepted => {
             (Exit::Invalid, "publish with the record type that the dataset accepts (`shuqiao get dataset`)")
         }
+        Reason::RecordTypeUnusable => (
+            Exit::Conflict,
+            "`shuqiao get record-type` names the problems; upgrade the node, or go on with the next version",
+        ),
         Reason::SourceFenced => {
             (Exit::Conflict, "find the other process that publishes as this system and stop one of the two")
         }

@@ -3,9 +3,12 @@
 //! Field names are those of the proto. What `get -o yaml` prints, `apply` takes: output-only fields are accepted and, except for the etag, ignored.
 //! Unknown fields are refused by name.
 
+mod record_type;
+
 use serde::{Deserialize, Serialize};
 use shuqiao_proto::v1;
 
+pub(super) use self::record_type::RecordType;
 use super::error::Error;
 
 /// A time, written as RFC 3339 with any offset, shown in UTC.
@@ -411,19 +414,21 @@ impl From<Subscription> for v1::Subscription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Manifest {
     Department(Department),
+    RecordType(RecordType),
     Dataset(Dataset),
     Grant(Grant),
     Subscription(Subscription),
 }
 
 impl Manifest {
-    /// What must be there first comes first: a grant needs its dataset, a dataset its department.
+    /// What must be there first comes first: a grant needs its dataset, a dataset its record type, and that its department.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::Department(_) => 0,
-            Self::Dataset(_) => 1,
-            Self::Grant(_) => 2,
-            Self::Subscription(_) => 3,
+            Self::RecordType(_) => 1,
+            Self::Dataset(_) => 2,
+            Self::Grant(_) => 3,
+            Self::Subscription(_) => 4,
         }
     }
 
@@ -454,11 +459,14 @@ impl Manifest {
         let head: Head = of(document)?;
         match head.kind.as_deref() {
             Some("department") => of(document).map(Self::Department),
+            Some("record-type") => of(document).map(Self::RecordType),
             Some("dataset") => of(document).map(Self::Dataset),
             Some("grant") => of(document).map(Self::Grant),
             Some("subscription") => of(document).map(Self::Subscription),
-            Some(other) => Err(format!("kind {other:?} is not department, dataset, grant or subscription")),
-            None => Err("kind is missing: department, dataset, grant or subscription".into()),
+            Some(other) => {
+                Err(format!("kind {other:?} is not department, record-type, dataset, grant or subscription"))
+            }
+            None => Err("kind is missing: department, record-type, dataset, grant or subscription".into()),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     manifest::full_name,
     output::{self, Format},
 };
-use crate::exchange::clock::Clock;
+use crate::exchange::{clock::Clock, model::RecordTypeName};
 
 /// Batches on their way to the node; the node's own bound is smaller or larger, and both hold.
 const QUEUE_MAX: usize = 4;
@@ -60,6 +60,11 @@ pub(super) struct Publish {
     connection: Connection,
 }
 
+/// Whether it is a department's own, of which the node knows more than this program.
+fn is_own(record_type: &str) -> bool {
+    record_type.parse::<RecordTypeName>().is_ok_and(|name| name.owner().is_some())
+}
+
 /// What became of everything.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 struct Summary {
@@ -82,7 +87,15 @@ impl Publish {
                 CatalogueServiceClient::new(channel.clone()).get_dataset(request).await?.into_inner().record_type
             }
         };
-        let keys = Keys::of(&record_type, &self.key_pointers)?;
+        let keys = match self.key_pointers.is_empty() && is_own(&record_type) {
+            true => {
+                let request = v1::GetRecordTypeRequest { name: full_name("recordTypes", &record_type) };
+                let mut client =
+                    CatalogueServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+                Keys::of_schema(client.get_record_type(request).await?.into_inner().schema.as_bytes())
+            }
+            false => Keys::of(&record_type, &self.key_pointers)?,
+        };
         let mut payloads = Payloads::open(&self.file).await?;
         let (asks, receiver) = mpsc::channel(QUEUE_MAX);
         let dataset = self.dataset.trim_start_matches("datasets/").to_owned();

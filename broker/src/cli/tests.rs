@@ -35,6 +35,8 @@ fn commands_are_read_as_the_documents_write_them() {
         "get dataset market-supervision.enterprise -o yaml",
         "list grants -o json",
         "describe subscriptions taxation.enterprise",
+        "get record-type urban-management.dog-licence/v1 -o yaml",
+        "list record-types",
         "apply -f a.yaml b.json manifests --dry-run",
         "delete grant taxation-reads-enterprise --etag 7",
         "publish market-supervision.enterprise records.jsonl --source-version 5",
@@ -85,7 +87,7 @@ fn nonsense_is_a_usage_error() {
 
 #[test]
 fn every_reason_has_a_remedy_and_a_code_that_is_no_success() {
-    for number in 1..=30 {
+    for number in 1..=31 {
         let reason = Reason::try_from(number).expect("reasons are numbered without gaps");
         let mut details = ErrorDetails::new();
         let name = crate::rpc::status::reason_name(reason);
@@ -214,6 +216,28 @@ fn what_get_prints_apply_takes() {
         let parsed = Manifest::parse_all(&text, "test").unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert!(parsed.iter().all(|manifest| *manifest == Manifest::Dataset(shown.clone())), "{text}");
         assert!(!parsed.is_empty());
+    }
+}
+
+#[test]
+fn a_record_type_comes_back_byte_for_byte() {
+    let schema =
+        "{\n  \"$id\": \"urn:shuqiao:record-type:a.b:v1\",\t\"x\": \"# ---\n\u{1f415} : 长期 \\u4f01\"  \n}\n\n";
+    let wire = shuqiao_proto::v1::RecordType {
+        name: "recordTypes/a.b/v1".into(),
+        etag: "v7".into(),
+        owner: "a".into(),
+        schema: schema.into(),
+        code_tables: vec!["{\"name\": \"t\"}\r\n".into(), " ".into()],
+        title: "犬".into(),
+        digest: vec![7; 32],
+        ..Default::default()
+    };
+    let shown = super::manifest::RecordType::from(wire);
+    let (yaml, json) = (super::output::yaml(&shown).expect("yaml"), super::output::json(&shown).expect("json"));
+    for text in [yaml, json] {
+        let parsed = Manifest::parse_all(&text, "test").unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(parsed, [Manifest::RecordType(shown.clone())], "{text}");
     }
 }
 

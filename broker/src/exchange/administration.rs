@@ -7,7 +7,7 @@ use super::{
     Error,
     audit::{Action, Audit, NewEntry, Outcome as Verdict, Target},
     catalogue::{
-        Catalogue, Command, Dataset, Department, Grant, Outcome, Snapshot, Standing, Subscription,
+        Catalogue, Command, Dataset, Department, Grant, Outcome, OwnRecordType, Snapshot, Standing, Subscription,
         command::{GrantChange, GrantRef, SubscriptionChange, SubscriptionRef},
     },
     identity::Identity,
@@ -113,6 +113,24 @@ impl Administration {
     pub fn departments(&self, caller: &Identity, after: &str, size: usize) -> Result<Page<Arc<Department>>, Error> {
         let (snapshot, _) = self.look(caller)?;
         Ok(page(snapshot.departments_after(after), |_| true, |one| one.alias.as_str(), size))
+    }
+
+    /// The department's own record type; every enrolled department sees every one.
+    ///
+    /// # Errors
+    /// [`Error::IdentityUnknown`], [`Error::ResourceNotFound`].
+    pub fn record_type(&self, caller: &Identity, name: &str) -> Result<Arc<OwnRecordType>, Error> {
+        let (snapshot, _) = self.look(caller)?;
+        snapshot.record_type(name).cloned().ok_or_else(|| not_found("record type", name))
+    }
+
+    /// Departments' own record types after a name.
+    ///
+    /// # Errors
+    /// [`Error::IdentityUnknown`].
+    pub fn record_types(&self, caller: &Identity, after: &str, size: usize) -> Result<Page<Arc<OwnRecordType>>, Error> {
+        let (snapshot, _) = self.look(caller)?;
+        Ok(page(snapshot.record_types_after(after), |_| true, |one| one.name.as_str(), size))
     }
 
     /// The dataset, if its existence is known to the caller.

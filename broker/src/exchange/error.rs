@@ -48,11 +48,13 @@ pub enum Error {
         /// Name of the role.
         role: &'static str,
     },
-    /// The department does not own the dataset.
-    #[error("dataset {dataset} belongs to another department")]
+    /// The department does not own the dataset or the record type.
+    #[error("{kind} {name} belongs to another department")]
     NotOwner {
-        /// The dataset.
-        dataset: DatasetId,
+        /// "dataset", "record type".
+        kind: &'static str,
+        /// Its name.
+        name: String,
     },
     /// No grant on a dataset whose existence is public.
     #[error("no grant shows dataset {dataset} to this department")]
@@ -87,7 +89,7 @@ pub enum Error {
     /// Unknown, or not for this caller to see.
     #[error("no such {kind}")]
     ResourceNotFound {
-        /// "department", "grant", "subscription".
+        /// "department", "record type", "grant", "subscription".
         kind: &'static str,
         /// As the caller wrote it.
         name: String,
@@ -125,6 +127,14 @@ pub enum Error {
         dataset: DatasetId,
         /// What it accepts.
         accepted: RecordTypeName,
+    },
+    /// This node's software cannot compile the dataset's record type, which an earlier one took, or a grant does not fit it.
+    #[error("this node's software cannot apply record type {record_type} to dataset {dataset}")]
+    RecordTypeUnusable {
+        /// The dataset.
+        dataset: DatasetId,
+        /// Its record type.
+        record_type: RecordTypeName,
     },
     /// A newer session of the same source has opened.
     #[error("a newer session of this source has opened: two processes run for one source")]
@@ -222,6 +232,7 @@ impl Error {
             Self::EtagMismatch { .. } => "ETAG_MISMATCH",
             Self::StillReferredTo { .. } => "STILL_REFERRED_TO",
             Self::RecordTypeNotAccepted { .. } => "RECORD_TYPE_NOT_ACCEPTED",
+            Self::RecordTypeUnusable { .. } => "RECORD_TYPE_UNUSABLE",
             Self::SourceFenced => "SOURCE_FENCED",
             Self::SequenceWentBack { .. } => "SEQUENCE_WENT_BACK",
             Self::SubscriptionTakenOver => "SUBSCRIPTION_TAKEN_OVER",

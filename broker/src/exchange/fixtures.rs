@@ -9,7 +9,7 @@ use ring::signature::Ed25519KeyPair;
 pub(crate) use self::watched::Watched;
 use super::{
     audit::{self, Audit, AuditKey},
-    catalogue::{Catalogue, Command, fixtures as catalogue},
+    catalogue::{Catalogue, Command, Compile, fixtures as catalogue},
     clock::Clock,
     identity::Identity,
     model::Operation,
@@ -47,8 +47,19 @@ impl City {
 
     /// As [`City::open`], on a log that the test made.
     pub(crate) async fn on(log: Arc<dyn Log>, directory: &Path, clock: Clock) -> Self {
+        Self::with(log, directory, clock, catalogue::options().compile).await
+    }
+
+    /// As [`City::open`], with software that compiles departments' own record types as the test wants it.
+    pub(crate) async fn compiling(directory: &Path, compile: Compile) -> Self {
+        let clock = Clock::manual(1_000_000);
+        Self::with(Arc::new(embedded_log(directory, clock.clone())), directory, clock, compile).await
+    }
+
+    async fn with(log: Arc<dyn Log>, directory: &Path, clock: Clock, compile: Compile) -> Self {
         let tasks = Tasks::default();
-        let catalogue = Catalogue::open(log.clone(), catalogue::options(), clock.clone(), &tasks).await.expect("opens");
+        let options = crate::exchange::catalogue::Options { compile, ..catalogue::options() };
+        let catalogue = Catalogue::open(log.clone(), options, clock.clone(), &tasks).await.expect("opens");
         let audit_options = audit::Options {
             topic_prefix: "test".into(),
             node: "node-1".into(),

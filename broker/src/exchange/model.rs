@@ -114,10 +114,9 @@ id!(
     SubscriptionId, "subscription", |text| is_dotted(text, 2), "labels of a-z, 0-9 and hyphens joined by dots, beginning with the subscriber's alias"
 );
 id!(
-    /// A record type with its version: `enterprise/v1`.
-    RecordTypeName, "record type",
-    |text| text.split_once('/').is_some_and(|(name, version)| is_label(name) && version.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.len() < 5 && n.bytes().all(|b| b.is_ascii_digit()))),
-    "a label, a slash and a version: enterprise/v1"
+    /// A record type with its version: `enterprise/v1`, or a department's own with the department's alias before a dot: `taxation.notice/v1`.
+    RecordTypeName, "record type", is_record_type,
+    "a name, a slash and a version: enterprise/v1, or a department's own: taxation.notice/v1"
 );
 id!(
     /// A system of a department, as its certificate names it: `department/market-supervision/system/registry`.
@@ -125,6 +124,22 @@ id!(
     |text| { let parts: Vec<_> = text.split('/').collect(); parts.len() == 4 && parts[0] == "department" && is_label(parts[1]) && matches!(parts[2], "system" | "person") && is_label(parts[3]) },
     "department/{alias}/system/{name}"
 );
+
+/// A standard's name has no dot, a department's own has exactly one: whatever standards come, the two never meet.
+fn is_record_type(text: &str) -> bool {
+    let is_version = |number: &str| (1..5).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('/').is_some_and(|(name, version)| {
+        (is_label(name) || name.split_once('.').is_some_and(|(alias, own)| is_label(alias) && is_label(own)))
+            && version.strip_prefix('v').is_some_and(is_version)
+    })
+}
+
+impl RecordTypeName {
+    /// The alias of the department whose own it is; nothing for a standard of the software.
+    pub fn owner(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(alias, _)| alias)
+    }
+}
 
 impl DatasetId {
     /// The alias of the owner: everything before the first dot.
@@ -228,7 +243,12 @@ mod tests {
         assert!("department/taxation/system/inbox".parse::<SourceId>().is_ok());
         assert!("department/taxation/inbox".parse::<SourceId>().is_err());
         assert!("enterprise/v1".parse::<RecordTypeName>().is_ok());
-        assert!("enterprise/1".parse::<RecordTypeName>().is_err());
+        let owner = |text: &str| text.parse::<RecordTypeName>().map(|name| name.owner().map(str::to_owned));
+        assert_eq!(owner("enterprise/v1"), Ok(None));
+        assert_eq!(owner("taxation.notice/v1"), Ok(Some("taxation".into())));
+        for bad in ["enterprise/1", "a.b.c/v1", ".b/v1", "a./v1", "a.b/v", "a.b/v12345", "a.b"] {
+            assert!(owner(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

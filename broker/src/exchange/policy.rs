@@ -14,12 +14,17 @@
 //! | another | listed | never one | GRANT_MISSING |
 //! | another | not listed | never one | DATASET_NOT_FOUND |
 //!
+//! A dataset of a department's own record type that this node's software cannot compile answers RECORD_TYPE_UNUSABLE to whoever might read it or publish into
+//! it, and nothing else changes.
+//!
 //! Of several grants of one dataset to one department, the one that was changed last counts among those valid now, and alone: what two grants show together
 //! nobody decided to show. "The newest" in the table is the one changed last as well.
 //!
 //! A person's identity acts for its department like a system's.
 
 use std::sync::Arc;
+
+use shuqiao_schemas::engine::RecordType;
 
 use super::{
     Error,
@@ -28,19 +33,23 @@ use super::{
     model::DepartmentAlias,
 };
 
-/// The dataset, if the caller may publish into it.
+/// The dataset and its standard, if the caller may publish into it.
 ///
 /// # Errors
-/// [`Error::IdentityUnknown`]; [`Error::DatasetNotFound`], also where its existence is not public; [`Error::NotOwner`].
-pub fn may_publish(snapshot: &Snapshot, caller: &Identity, dataset: &str) -> Result<Arc<Dataset>, Error> {
+/// [`Error::IdentityUnknown`]; [`Error::DatasetNotFound`], also where its existence is not public; [`Error::NotOwner`]; [`Error::RecordTypeUnusable`].
+pub fn may_publish(
+    snapshot: &Snapshot,
+    caller: &Identity,
+    dataset: &str,
+) -> Result<(Arc<Dataset>, Arc<RecordType>), Error> {
     let department = enrolled(snapshot, caller)?;
     let standing = snapshot.standing(caller)?;
     let found = snapshot.dataset(dataset).filter(|found| sees_dataset(snapshot, &standing, found));
     let found = found.ok_or_else(|| Error::DatasetNotFound { dataset: dataset.to_owned() })?;
     if found.owner == *department {
-        return Ok(found.clone());
+        return Ok((found.clone(), found.standard()?.clone()));
     }
-    Err(Error::NotOwner { dataset: found.id.clone() })
+    Err(Error::NotOwner { kind: "dataset", name: found.id.to_string() })
 }
 
 /// What the caller may see of the dataset at this time.
@@ -73,15 +82,27 @@ pub(super) fn read_as(
     dataset: &str,
     now_ms: i64,
 ) -> Result<Arc<Access>, Error> {
+    let (found, access) = reads(snapshot, department, administrator, dataset, now_ms)?;
+    access.ok_or_else(|| found.unusable())
+}
+
+/// Whether a department that is enrolled may read, and what: an access is missing where this software cannot compile the record type. The verdict does not
+/// depend on that, so the catalogue's state machine may ask.
+pub(super) fn reads<'s>(
+    snapshot: &'s Snapshot,
+    department: &DepartmentAlias,
+    administrator: bool,
+    dataset: &str,
+    now_ms: i64,
+) -> Result<(&'s Arc<Dataset>, Option<Arc<Access>>), Error> {
     let not_found = || Error::DatasetNotFound { dataset: dataset.to_owned() };
     let found = snapshot.dataset(dataset).ok_or_else(not_found)?;
     if found.owner == *department {
-        return snapshot.owner_access(dataset).cloned().ok_or_else(not_found);
+        return Ok((found, snapshot.owner_access(dataset).cloned()));
     }
     let granted = snapshot.granted(department, &found.id);
-    let valid = granted.iter().find(|one| one.grant.is_valid_at(now_ms));
-    if let Some(access) = valid.and_then(|one| one.access.as_ref()) {
-        return Ok(access.clone());
+    if let Some(valid) = granted.iter().find(|one| one.grant.is_valid_at(now_ms)) {
+        return Ok((found, valid.access.clone()));
     }
     match granted.first().map(|newest| &newest.grant) {
         Some(newest) if newest.revoked => Err(Error::GrantRevoked { grant: newest.id.to_string() }),
@@ -239,9 +260,9 @@ mod tests {
     fn publishing_needs_ownership_and_roles_do_not_replace_it() {
         let desk = city();
         let verdict = |caller: &Identity, dataset: &str| may_publish(&desk.snapshot, caller, dataset);
-        assert_eq!(verdict(&system(OWNER), HIDDEN).unwrap().id.as_str(), HIDDEN);
+        assert_eq!(verdict(&system(OWNER), HIDDEN).unwrap().0.id.as_str(), HIDDEN);
         let person = identity("spiffe://test/department/market-supervision/person/clerk");
-        assert_eq!(verdict(&person, DATASET).unwrap().id.as_str(), DATASET);
+        assert_eq!(verdict(&person, DATASET).unwrap().0.id.as_str(), DATASET);
         assert!(matches!(verdict(&system("taxation"), DATASET), Err(Error::NotOwner { .. })));
         assert!(matches!(verdict(&system("taxation"), HIDDEN), Err(Error::DatasetNotFound { .. })));
         assert!(matches!(verdict(&system("stranger"), DATASET), Err(Error::IdentityUnknown)));

@@ -60,11 +60,13 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
     });
 }
 
-/// Waits until the view has applied what each dataset's log held when it was asked.
+/// Waits until the view has applied what the log of each dataset held when it was asked.
 async fn catch_up(log: Arc<dyn Log>, catalogue: Arc<Catalogue>, view: Arc<View>, readiness: Readiness) {
     let snapshot = catalogue.snapshot();
-    let total = snapshot.datasets().count();
-    for (done, dataset) in snapshot.datasets().enumerate() {
+    // What this software cannot read at all, nobody waits for: whoever asks is told so.
+    let readable = || snapshot.datasets().filter(|dataset| dataset.compiled.is_some());
+    let total = readable().count();
+    for (done, dataset) in readable().enumerate() {
         while let Err(reason) = caught_up(&*log, &view, &dataset.id, &dataset.topic).await {
             readiness.unmet(VIEW, format!("{reason}; {done} of {total} datasets have caught up"));
         }
@@ -82,4 +84,31 @@ async fn caught_up(log: &dyn Log, view: &View, dataset: &DatasetId, topic: &crat
     };
     let ends: Vec<_> = (0..).zip(bounds.iter().map(|bounds| bounds.next)).collect();
     view.wait_applied(dataset, &ends, VIEW_WAIT).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{
+        catalogue::{Command, fixtures as catalogue},
+        fixtures::{City, OWNER},
+    };
+
+    #[tokio::test]
+    async fn a_dataset_that_this_software_cannot_read_keeps_no_node_from_being_ready() {
+        const OWN: &str = "market-supervision.own/v1";
+        let directory = tempfile::tempdir().expect("tempdir");
+        let city = City::open(directory.path()).await;
+        let owner = catalogue::system(OWNER);
+        city.command(&owner, Command::CreateRecordType(catalogue::new_record_type(OWN))).await;
+        city.command(&owner, Command::CreateDataset(catalogue::new_dataset_of("market-supervision.of-own", OWN))).await;
+        city.close().await;
+        let city = City::compiling(directory.path(), catalogue::STRICTER).await;
+        let readiness = Readiness::default();
+        readiness.expect(VIEW);
+        let caught_up = catch_up(city.log.clone(), city.catalogue.clone(), city.view.clone(), readiness.clone());
+        tokio::time::timeout(2 * VIEW_WAIT, caught_up).await.expect("nobody waits for it");
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
+        city.close().await;
+    }
 }

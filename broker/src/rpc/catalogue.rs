@@ -15,7 +15,7 @@ use crate::{
         administration::{Administration, Page},
         catalogue::{
             Command, Outcome, Resource, Subscription,
-            command::{DatasetRef, DepartmentRef, GrantRef, SubscriptionRef},
+            command::{DatasetRef, DepartmentRef, GrantRef, RecordTypeRef, SubscriptionRef},
         },
         delivery::Delivery,
         identity::Identity,
@@ -242,6 +242,43 @@ impl CatalogueService for CatalogueRpc {
             Ok(Command::DeleteDepartment(DepartmentRef { alias, expected }))
         };
         self.delete("delete_department", request, read).await
+    }
+
+    async fn create_record_type(&self, request: Request<v1::CreateRecordTypeRequest>) -> Answer<v1::RecordType> {
+        let read = |message: v1::CreateRecordTypeRequest| {
+            resources::new_record_type(resources::required("record_type", message.record_type)?)
+                .map(Command::CreateRecordType)
+        };
+        self.change("create_record_type", request, read, show!(RecordType, |one: &_| Ok(resources::record_type(one))))
+            .await
+    }
+
+    async fn get_record_type(&self, request: Request<v1::GetRecordTypeRequest>) -> Answer<v1::RecordType> {
+        look(request, |caller, message| {
+            let id = id("recordTypes", "record type", &message.name)?;
+            Ok(resources::record_type(&*self.administration.record_type(caller, id)?))
+        })
+    }
+
+    async fn list_record_types(
+        &self,
+        request: Request<v1::ListRecordTypesRequest>,
+    ) -> Answer<v1::ListRecordTypesResponse> {
+        look(request, |caller, message| {
+            let page =
+                self.administration.record_types(caller, &after(&message.page_token)?, size(message.page_size))?;
+            let (record_types, next_page_token) =
+                fill(&page, |one| one.name.as_str(), |one| Ok(resources::listed_record_type(one)))?;
+            Ok(v1::ListRecordTypesResponse { record_types, next_page_token })
+        })
+    }
+
+    async fn delete_record_type(&self, request: Request<v1::DeleteRecordTypeRequest>) -> Answer<()> {
+        let read = |message: v1::DeleteRecordTypeRequest| {
+            let (name, expected) = deleted("recordTypes", &message.name, &message.etag)?;
+            Ok(Command::DeleteRecordType(RecordTypeRef { name, expected }))
+        };
+        self.delete("delete_record_type", request, read).await
     }
 
     async fn create_dataset(&self, request: Request<v1::CreateDatasetRequest>) -> Answer<v1::Dataset> {

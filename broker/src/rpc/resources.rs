@@ -3,19 +3,21 @@
 use std::str::FromStr;
 
 use shuqiao_proto::v1;
+use shuqiao_schemas::engine::Problem;
 
 use super::convert;
 use crate::exchange::{
     Error,
     catalogue::{
-        Dataset, Department, Etag, FieldGrant, Grant, Role, RowCondition, SharingClass, Start, Subscription, Treatment,
+        Dataset, Department, Etag, FieldGrant, Grant, OwnRecordType, Role, RowCondition, SharingClass, Start,
+        Subscription, Treatment,
         command::{
-            DatasetChange, DepartmentChange, GrantChange, NewDataset, NewDepartment, NewGrant, NewSubscription,
-            SubscriptionChange,
+            DatasetChange, DepartmentChange, GrantChange, NewDataset, NewDepartment, NewGrant, NewRecordType,
+            NewSubscription, SubscriptionChange,
         },
     },
     error::FieldViolation,
-    model::{DatasetId, MalformedId, Position, SubscriptionId},
+    model::{DatasetId, MalformedId, Position, RecordTypeName, SubscriptionId},
 };
 
 /// Gathers what is wrong with a message.
@@ -166,6 +168,52 @@ pub(super) fn department_change(
     let display_name = message.display_name;
     let read = alias.zip(expected);
     fields.finish(read.map(|(alias, expected)| DepartmentChange { alias, expected, display_name, roles }))
+}
+
+/// A record type without its documents, as lists show it.
+pub(super) fn listed_record_type(one: &OwnRecordType) -> v1::RecordType {
+    let (title, digest, problems) = match &one.compiled {
+        Ok(compiled) => {
+            let root = compiled.fields().first();
+            let title = root.and_then(|root| root.title_zh.clone().or_else(|| root.title_en.clone()));
+            (title.unwrap_or_default(), compiled.digest().to_vec(), Vec::new())
+        }
+        Err(error) => {
+            let problem = |one: &Problem| v1::FieldViolation {
+                path: one.pointer.clone(),
+                rule: one.flaw.code().to_owned(),
+                message_en: one.flaw.to_string(),
+                message_zh: one.flaw.message_zh(),
+            };
+            let digest = ring::digest::digest(&ring::digest::SHA256, one.schema.as_bytes());
+            (String::new(), digest.as_ref().to_vec(), error.problems().iter().map(problem).collect())
+        }
+    };
+    v1::RecordType {
+        name: format!("recordTypes/{}", one.name),
+        etag: Etag(one.version).to_string(),
+        owner: one.owner.to_string(),
+        schema: String::new(),
+        code_tables: Vec::new(),
+        title,
+        digest,
+        problems,
+        create_time: Some(convert::timestamp(one.create_time_ms)),
+    }
+}
+
+pub(super) fn record_type(one: &OwnRecordType) -> v1::RecordType {
+    v1::RecordType { schema: one.schema.clone(), code_tables: one.code_tables.clone(), ..listed_record_type(one) }
+}
+
+pub(super) fn new_record_type(message: v1::RecordType) -> Result<NewRecordType, Error> {
+    let mut fields = Fields::default();
+    let name = fields.name::<RecordTypeName>("name", "recordTypes", &message.name);
+    if let Some(owner) = name.as_ref().and_then(RecordTypeName::owner) {
+        fields.named("owner", &message.owner, owner);
+    }
+    let v1::RecordType { schema, code_tables, .. } = message;
+    fields.finish(name.map(|name| NewRecordType { name, schema, code_tables }))
 }
 
 pub(super) fn dataset(one: &Dataset) -> v1::Dataset {

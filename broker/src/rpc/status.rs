@@ -59,6 +59,7 @@ fn row(error: &Error) -> (Code, Reason) {
         Error::EtagMismatch { .. } => (Code::Aborted, Reason::EtagMismatch),
         Error::StillReferredTo { .. } => (Code::FailedPrecondition, Reason::StillReferredTo),
         Error::RecordTypeNotAccepted { .. } => (Code::FailedPrecondition, Reason::RecordTypeNotAccepted),
+        Error::RecordTypeUnusable { .. } => (Code::FailedPrecondition, Reason::RecordTypeUnusable),
         Error::SourceFenced => (Code::Aborted, Reason::SourceFenced),
         Error::SequenceWentBack { .. } => (Code::Aborted, Reason::SequenceWentBack),
         Error::SubscriptionTakenOver => (Code::Aborted, Reason::SubscriptionTakenOver),
@@ -106,6 +107,15 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
                 "record_type",
                 dataset.as_str(),
                 format!("upgrade: the dataset accepts {accepted}"),
+            );
+        }
+        Error::RecordTypeUnusable { dataset, record_type } => {
+            details.add_precondition_failure_violation(
+                "record_type",
+                dataset.as_str(),
+                format!(
+                    "run software that compiles {record_type}, or publish under a next version of it / 请运行能够编译该记录标准的软件，或改用其下一版本"
+                ),
             );
         }
         Error::ViewBehind => {
@@ -185,7 +195,7 @@ mod tests {
             Error::IdentityUnknown,
             Error::IdentityMalformed,
             Error::RoleRequired { role: "administrator" },
-            Error::NotOwner { dataset: dataset() },
+            Error::NotOwner { kind: "dataset", name: name() },
             Error::GrantMissing { dataset: dataset() },
             Error::GrantExpired { grant: name() },
             Error::GrantRevoked { grant: name() },
@@ -196,6 +206,7 @@ mod tests {
             Error::EtagMismatch { kind: "grant", name: name() },
             Error::StillReferredTo { kind: "dataset", name: name(), by: name() },
             Error::RecordTypeNotAccepted { dataset: dataset(), accepted: "a/v1".parse().expect("a name") },
+            Error::RecordTypeUnusable { dataset: dataset(), record_type: "a.b/v1".parse().expect("a name") },
             Error::SourceFenced,
             Error::SequenceWentBack { sequence: 1, previous: 2 },
             Error::SubscriptionTakenOver,

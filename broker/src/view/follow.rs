@@ -118,7 +118,8 @@ fn target(catalogue: &Catalogue, id: &DatasetId) -> Option<Target> {
     Some(Target {
         id: dataset.id.clone(),
         topic: dataset.topic.clone(),
-        compiled: dataset.compiled.clone(),
+        // Without its standard no record can be indexed: the rows stay as they are until software comes that compiles it.
+        compiled: dataset.compiled.clone()?,
         retention_ms: dataset.retention_ms,
     })
 }

@@ -19,6 +19,7 @@ mod declare_rules;
 mod describe;
 mod escapes;
 mod facts;
+mod flaw_texts;
 mod hash_keys;
 mod json;
 mod lexer;

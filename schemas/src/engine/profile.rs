@@ -122,7 +122,8 @@ pub(crate) fn is_kebab_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// `enterprise/v1` from `urn:shuqiao:record-type:enterprise:v1`.
+/// `enterprise/v1` from `urn:shuqiao:record-type:enterprise:v1`; a department's own has the department's alias and a dot before its
+/// name.
 pub(crate) fn record_type_name(id: &str) -> Option<String> {
     let (name, version) = id.strip_prefix("urn:shuqiao:record-type:")?.split_once(':')?;
     let number = version.strip_prefix('v')?;
@@ -130,7 +131,11 @@ pub(crate) fn record_type_name(id: &str) -> Option<String> {
         && number.len() <= 6
         && number.bytes().all(|byte| byte.is_ascii_digit())
         && !number.starts_with('0');
-    (is_kebab_name(name) && counts).then(|| format!("{name}/{version}"))
+    let named = match name.split_once('.') {
+        Some((alias, own)) => is_kebab_name(alias) && is_kebab_name(own),
+        None => is_kebab_name(name),
+    };
+    (named && counts).then(|| format!("{name}/{version}"))
 }
 
 #[cfg(test)]
@@ -148,7 +153,11 @@ mod tests {
     #[test]
     fn names_follow_their_grammar() {
         assert_eq!(record_type_name("urn:shuqiao:record-type:work-order:v12").as_deref(), Some("work-order/v12"));
+        assert_eq!(record_type_name("urn:shuqiao:record-type:a-b.c:v2").as_deref(), Some("a-b.c/v2"));
         for id in [
+            "urn:shuqiao:record-type:a.b.c:v1",
+            "urn:shuqiao:record-type:.c:v1",
+            "urn:shuqiao:record-type:a.:v1",
             "urn:shuqiao:record-type:x",
             "urn:shuqiao:record-type:x:1",
             "urn:shuqiao:record-type:X:v1",

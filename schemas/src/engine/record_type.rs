@@ -214,8 +214,7 @@ pub struct RecordType {
     name: String,
     digest: [u8; 32],
     max_payload_bytes: usize,
-    /// About what it takes in memory, for [`crate::registry::Registry`] to add up.
-    pub(crate) bytes: usize,
+    bytes: usize,
     pub(crate) program: Arc<Program>,
     fields: Vec<Field>,
     indexed: Vec<IndexedField>,
@@ -288,6 +287,11 @@ impl RecordType {
     /// SHA-256 of the schema document.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    /// About what it takes in memory without its code tables, in bytes, for whoever holds many to add up.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Checks a record and finds what it says about itself, in one pass.

@@ -144,6 +144,15 @@ pub enum Flaw {
     /// Two tables of one name.
     #[error("a table of this name is there already")]
     DuplicateTable,
+    /// A table that comes with a record type which does not use it.
+    #[error("no field uses this code table")]
+    UnusedTable,
+    /// More tables with one record type than the bound.
+    #[error("there are more than {0} code tables")]
+    TooManyTables(usize),
+    /// More codes with one record type than the bound.
+    #[error("all code tables together have more than {0} codes")]
+    TooManyCodes(usize),
     /// A list that names something twice.
     #[error("`{0}` appears twice")]
     Repeated(String),
@@ -173,6 +182,9 @@ pub enum Flaw {
     /// A mask or hash asked for a field that has none.
     #[error("`{0}` cannot be treated so")]
     NoTreatment(String),
+    /// The document calls itself otherwise than it is to be called.
+    #[error("`$id` must be {0}, as the record type is named")]
+    OtherName(String),
     /// Another document has the name already.
     #[error("`{0}` is there already with another document; a changed record type takes the next version")]
     NameTaken(String),
@@ -209,6 +221,9 @@ impl Flaw {
             Flaw::UnknownTable(_) => "UNKNOWN_TABLE",
             Flaw::DuplicateCode(_) => "DUPLICATE_CODE",
             Flaw::DuplicateTable => "DUPLICATE_TABLE",
+            Flaw::UnusedTable => "UNUSED_TABLE",
+            Flaw::TooManyTables(_) => "TOO_MANY_TABLES",
+            Flaw::TooManyCodes(_) => "TOO_MANY_CODES",
             Flaw::Repeated(_) => "REPEATED",
             Flaw::NoSuchProperty(_) => "NO_SUCH_PROPERTY",
             Flaw::NoSuchField(_) => "NO_SUCH_FIELD",
@@ -217,6 +232,7 @@ impl Flaw {
             Flaw::WrongField { .. } => "WRONG_FIELD",
             Flaw::UnknownRule(_) => "UNKNOWN_RULE",
             Flaw::NoTreatment(_) => "NO_TREATMENT",
+            Flaw::OtherName(_) => "OTHER_NAME",
             Flaw::NameTaken(_) => "NAME_TAKEN",
             Flaw::TooManyRecordTypes(_) => "TOO_MANY_RECORD_TYPES",
             Flaw::RegistryFull(_) => "REGISTRY_FULL",

@@ -115,11 +115,11 @@ impl CodeTables {
         Ok(tables)
     }
 
-    /// Adds one table.
+    /// Adds one table, and shows it.
     ///
     /// # Errors
     /// Every problem of the table; then nothing is added.
-    pub fn add_json(&mut self, document: &[u8]) -> Result<(), SchemaError> {
+    pub fn add_json(&mut self, document: &[u8]) -> Result<Arc<CodeTable>, SchemaError> {
         if document.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::one("", Flaw::TooLarge(MAX_SCHEMA_BYTES)));
         }
@@ -130,8 +130,18 @@ impl CodeTables {
             reader.problem("/name", Flaw::DuplicateTable);
         }
         SchemaError::unless_none(reader.problems)?;
-        self.tables.insert(table.name.clone(), Arc::new(table));
-        Ok(())
+        let table = Arc::new(table);
+        self.tables.insert(table.name.clone(), table.clone());
+        Ok(table)
+    }
+
+    /// These tables, and those of `others` whose names are not among them.
+    #[must_use]
+    pub fn over(mut self, others: &CodeTables) -> CodeTables {
+        for (name, table) in &others.tables {
+            self.tables.entry(name.clone()).or_insert_with(|| table.clone());
+        }
+        self
     }
 
     /// The table of this name.

@@ -13,6 +13,7 @@ mod grants;
 mod kafka_away;
 mod lifecycle;
 mod payloads;
+mod record_types;
 mod registry_away;
 mod revocation;
 mod sequences;

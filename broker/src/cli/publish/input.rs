@@ -125,9 +125,14 @@ impl Keys {
                 "this program does not know the record type {record_type}: say where its key is, with --key-pointer /POINTER"
             ))
         })?;
+        Ok(Self::of_schema(schema))
+    }
+
+    /// As a record type's document declares them.
+    pub(super) fn of_schema(schema: &[u8]) -> Self {
         let schema: serde_json::Value = serde_json::from_slice(schema).unwrap_or_default();
         let pointers = schema["x-key"].as_array().into_iter().flatten().filter_map(|pointer| pointer.as_str());
-        Ok(Self(pointers.map(str::to_owned).collect()))
+        Self(pointers.map(str::to_owned).collect())
     }
 
     /// The record's key: its key fields joined by `|`. Whether they are right is for the node to say.

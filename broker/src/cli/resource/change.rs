@@ -14,8 +14,9 @@ use super::{
         connection::Connection,
         error::Error,
         exit::Exit,
-        manifest::{Dataset, Department, Grant, Manifest, Subscription, full_name},
+        manifest::{Dataset, Department, Grant, Manifest, RecordType, Subscription, full_name},
         output,
+        schema::own,
     },
     Client, Kind, Resource, connect,
 };
@@ -28,8 +29,9 @@ const MANIFEST_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// `shuqiao apply -f PATH…`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Apply {
-    /// YAML or JSON files with manifests, or directories of them (*.yaml, *.yml, *.json); `-` is standard input. All are read before anything is sent;
-    /// departments come first, then datasets, grants and subscriptions. Repeating it changes nothing.
+    /// YAML or JSON files with manifests, or directories of them (*.yaml, *.yml, *.json); `-` is standard input. The document of a record type, its
+    /// directory, or a directory of such ones, as `schema check` reads them, is registered with the code tables beside it. All are read before anything is
+    /// sent; departments come first, then record types, datasets, grants and subscriptions. Repeating it changes nothing.
     #[arg(short, long = "file", required = true, num_args = 1.., value_name = "PATH")]
     files: Vec<PathBuf>,
     /// Say what would be done, and do nothing.
@@ -43,7 +45,12 @@ impl Apply {
     pub(in crate::cli) async fn run(self) -> Result<Exit, Error> {
         let mut manifests = Vec::new();
         for path in expand(&self.files)? {
-            manifests.extend(Manifest::parse_all(&read(&path)?, &path.display().to_string())?);
+            let text = read(&path)?;
+            if own::is_document(&text) {
+                manifests.push(Manifest::RecordType(own::resource(text, &path)?));
+            } else {
+                manifests.extend(Manifest::parse_all(&text, &path.display().to_string())?);
+            }
         }
         if manifests.is_empty() {
             return Err(Error::Input("there is no manifest in what was given".into()));
@@ -53,6 +60,7 @@ impl Apply {
         for manifest in manifests {
             match manifest {
                 Manifest::Department(wanted) => apply(&mut client, wanted, self.dry_run).await?,
+                Manifest::RecordType(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Dataset(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Grant(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Subscription(wanted) => apply(&mut client, wanted, self.dry_run).await?,
@@ -62,12 +70,16 @@ impl Apply {
     }
 }
 
-/// Each file, and each manifest of a directory in order of name; what lies deeper is not looked at.
+/// Each file, and each manifest of a directory in order of name; what lies deeper is looked at only where there is none, for record types.
 fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
             files.push(path.clone());
+            continue;
+        }
+        if own::is_record_type(path) {
+            files.append(&mut own::documents(path)?);
             continue;
         }
         let error = |source| Error::Read { what: path.display().to_string(), source };
@@ -80,7 +92,11 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         };
         found.retain(is_manifest);
         if found.is_empty() {
-            return Err(Error::Input(format!("{} holds no *.yaml, *.yml or *.json", path.display())));
+            found = own::documents(path)?;
+        }
+        if found.is_empty() {
+            let directory = path.display();
+            return Err(Error::Input(format!("{directory} holds no *.yaml, *.yml or *.json, and no record type")));
         }
         found.sort();
         files.append(&mut found);

@@ -1,4 +1,4 @@
-//! Departments, datasets, grants and subscriptions: the same five verbs for each.
+//! Departments, record types, datasets, grants and subscriptions: the same five verbs for each.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -16,6 +16,7 @@ macro_rules! dispatch {
     ($kind:expr, $function:ident($($argument:expr),*)) => {
         match $kind {
             Kind::Department => $function::<Department>($($argument),*).await,
+            Kind::RecordType => $function::<RecordType>($($argument),*).await,
             Kind::Dataset => $function::<Dataset>($($argument),*).await,
             Kind::Grant => $function::<Grant>($($argument),*).await,
             Kind::Subscription => $function::<Subscription>($($argument),*).await,
@@ -24,6 +25,7 @@ macro_rules! dispatch {
 }
 
 mod change;
+mod record_type;
 mod show;
 
 pub(super) use change::{Apply, Delete};
@@ -39,6 +41,9 @@ pub(super) enum Kind {
     /// An organ of government.
     #[value(alias = "departments")]
     Department,
+    /// A record type of a department's own.
+    #[value(alias = "record-types")]
+    RecordType,
     /// A department's holding of records of one type.
     #[value(alias = "datasets")]
     Dataset,

@@ -9,10 +9,10 @@ use super::{
         connection::Connection,
         error::Error,
         exit::Exit,
-        manifest::{Dataset, Department, Grant, Subscription, full_name},
+        manifest::{Dataset, Department, Grant, RecordType, Subscription, full_name},
         output::{self, Format},
     },
-    Client, Kind, Resource, client, connect,
+    Client, Kind, Resource, client, connect, record_type,
 };
 
 /// `shuqiao get KIND NAME`.
@@ -62,7 +62,7 @@ async fn list<R: Resource>(client: &mut Client, format: Format) -> Result<Exit, 
     show_all(&all::<R>(client).await?, format)
 }
 
-async fn all<R: Resource>(client: &mut Client) -> Result<Vec<R>, Error> {
+pub(super) async fn all<R: Resource>(client: &mut Client) -> Result<Vec<R>, Error> {
     let mut resources = Vec::new();
     let mut token = String::new();
     loop {
@@ -108,6 +108,9 @@ impl Describe {
     pub(in crate::cli) async fn run(self) -> Result<Exit, Error> {
         let channel = self.connection.open().await?;
         let mut client = client(channel.clone());
+        if self.kind == Kind::RecordType {
+            return record_type::describe(&mut client, &self.name).await;
+        }
         dispatch!(self.kind, get(&mut client, &self.name, Format::Yaml))?;
         let id = self.name.rsplit('/').next().unwrap_or_default();
         match self.kind {
@@ -125,7 +128,7 @@ impl Describe {
                 related("grants", &grants)?;
                 progress(channel, id, &[]).await?;
             }
-            Kind::Grant => {}
+            Kind::Grant | Kind::RecordType => {}
             Kind::Subscription => {
                 let wire = Subscription::fetch(&mut client, full_name(Subscription::COLLECTION, id)).await?;
                 let dataset = wire.dataset.trim_start_matches("datasets/").to_owned();
@@ -136,7 +139,7 @@ impl Describe {
     }
 }
 
-fn related<R: Resource>(title: &str, resources: &[R]) -> Result<(), Error> {
+pub(super) fn related<R: Resource>(title: &str, resources: &[R]) -> Result<(), Error> {
     if resources.is_empty() {
         return output::print(&format!("\n# {title}: none that you may see"));
     }

@@ -1,5 +1,7 @@
 //! `shuqiao schema check`: record types against the profile, examples against record types.
 //!
+//! A department's own record type is held to the bounds of registration as well, so that a node says nothing that was not said here.
+//!
 //! Beside a `schema.json`, every file of `examples/valid` must be accepted and every file of `examples/invalid` refused; where an `expected.json` there names
 //! rules for a file, it must break these and no others.
 
@@ -18,7 +20,7 @@ use super::{
         exit::Exit,
         output::{self, Format},
     },
-    DOCUMENT, TABLES, Tables, list, read,
+    DOCUMENT, TABLES, Tables, list, own, read,
 };
 
 /// Directories below the one that is given.
@@ -50,12 +52,12 @@ struct Report {
 
 /// One thing that is wrong.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Flaw {
+pub(super) struct Flaw {
     /// A JSON Pointer into the schema, or the example's file.
-    place: String,
+    pub(super) place: String,
     /// A stable code.
-    code: String,
-    message: String,
+    pub(super) code: String,
+    pub(super) message: String,
 }
 
 impl Check {
@@ -63,7 +65,7 @@ impl Check {
         let mut documents = Vec::new();
         for path in &self.paths {
             if path.is_dir() {
-                find(path, DEPTH_MAX, &mut documents)?;
+                documents.append(&mut self::documents(path)?);
             } else {
                 documents.push(path.clone());
             }
@@ -81,6 +83,12 @@ impl Check {
 }
 
 /// Every schema document in and below a directory, in order of path.
+pub(super) fn documents(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut documents = Vec::new();
+    find(directory, DEPTH_MAX, &mut documents)?;
+    Ok(documents)
+}
+
 fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
     let document = directory.join(DOCUMENT);
     if document.is_file() {
@@ -108,6 +116,9 @@ fn examine(document: &Path, tables: &Tables) -> Result<Report, Error> {
         })),
         Ok(record_type) => {
             report.record_type = Some(record_type.name().to_owned());
+            if record_type.name().contains('.') && tables.tables.is_none() {
+                report.flaws.extend(own::refusals(document)?);
+            }
             let examples = document.with_file_name("examples");
             for (kind, valid) in [("valid", true), ("invalid", false)] {
                 let directory = examples.join(kind);
@@ -207,8 +218,7 @@ mod tests {
 
     #[test]
     fn every_standard_of_ours_and_every_example_is_checked_and_right() {
-        let mut documents = Vec::new();
-        find(&ours(), DEPTH_MAX, &mut documents).expect("readable");
+        let documents = documents(&ours()).expect("readable");
         let reports: Vec<_> =
             documents.iter().map(|path| examine(path, &Tables::default()).expect("readable")).collect();
         assert_eq!(reports.len(), shuqiao_schemas::registry::Registry::builtin().names().len());

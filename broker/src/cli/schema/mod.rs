@@ -1,10 +1,11 @@
 //! `shuqiao schema`: record types, without a node.
 //!
 //! A record type is named (`enterprise/v1`, one that this program has) or given as a file or directory. Its code tables are those that lie beside it in
-//! `tables/`, else this program's.
+//! `tables/`, then this program's: the same that it has at a node that it is registered with.
 
 mod check;
 mod diff;
+pub(super) mod own;
 mod show;
 
 use std::{
@@ -20,6 +21,7 @@ use shuqiao_schemas::{
     registry::Registry,
 };
 
+pub(super) use self::show::page;
 use super::{error::Error, exit::Exit};
 
 /// The document of a record type in its directory.
@@ -51,22 +53,25 @@ impl Schema {
 /// Where code tables are looked up.
 #[derive(Args, Clone, Debug, Default)]
 struct Tables {
-    /// A directory of code tables, *.json [default: `tables` beside the record type, else this program's].
+    /// A directory of code tables, *.json, and no others [default: those in `tables` beside the record type, then this program's].
     #[arg(long, value_name = "DIRECTORY")]
     tables: Option<PathBuf>,
 }
 
 impl Tables {
-    /// The tables for a record type whose document this is: the flag's, those of the nearest directory above it, or this program's.
+    /// The tables for a record type whose document this is: the flag's, or those of the nearest directory above it and this program's.
     fn of(&self, document: &Path) -> Result<CodeTables, Error> {
         if let Some(directory) = &self.tables {
             return read_tables(directory);
         }
-        // enterprise/v1/schema.json stands two below the directory that holds tables/.
-        let beside =
-            document.ancestors().skip(1).take(3).map(|above| above.join(TABLES)).find(|tables| tables.is_dir());
-        beside.map_or_else(|| Ok(Registry::builtin().tables().clone()), |directory| read_tables(&directory))
+        let ours = Registry::builtin().tables();
+        beside(document).map_or_else(|| Ok(ours.clone()), |directory| Ok(read_tables(&directory)?.over(ours)))
     }
+}
+
+/// The directory of code tables that belongs to a document: enterprise/v1/schema.json stands two below the directory that holds `tables`.
+fn beside(document: &Path) -> Option<PathBuf> {
+    document.ancestors().skip(1).take(3).map(|above| above.join(TABLES)).find(|tables| tables.is_dir())
 }
 
 fn read_tables(directory: &Path) -> Result<CodeTables, Error> {

@@ -29,14 +29,14 @@ impl Describe {
         output::print(&match self.output {
             Format::Json => output::json(&description)?,
             Format::Yaml => output::yaml(&description)?,
-            Format::Table => text(&description),
+            Format::Table => page(&description),
         })?;
         Ok(Exit::Success)
     }
 }
 
 /// A page: what it is, then its fields, rules and code tables.
-fn text(description: &Description) -> String {
+pub(in crate::cli) fn page(description: &Description) -> String {
     let titles = [&description.title_zh, &description.title_en];
     let titles = titles.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" / ");
     let subject = description.subject.as_ref().map_or("none".to_owned(), |subject| {
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_standard_is_described_by_its_name_with_every_field() {
         let description = describe(&load("enterprise/v1", &Tables::default()).expect("ours"));
-        let text = text(&description);
+        let text = page(&description);
         for field in &description.fields {
             assert!(text.contains(&field.pointer), "{}", field.pointer);
         }

@@ -98,6 +98,11 @@ impl RowFilter {
         Ok(Self(compiled.into()))
     }
 
+    /// Shows no record, and no access grants it: a filter that cannot be judged. No record type has so many indexed fields.
+    pub(super) fn nothing() -> Self {
+        Self(Arc::new([(usize::MAX, Box::new([]))]))
+    }
+
     /// Shows everything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -150,6 +155,7 @@ pub struct Access {
     pub purpose: Arc<str>,
     /// Which view.
     pub view_id: ViewId,
+    record_type: Arc<RecordType>,
     projection: Arc<Projection>,
     rows: RowFilter,
     keys: Arc<HashKeys>,
@@ -200,7 +206,7 @@ impl Access {
         keys: HashKeys,
         grantee: &DepartmentAlias,
     ) -> Result<Self, Error> {
-        let record_type = &dataset.compiled;
+        let record_type = dataset.standard()?;
         let projection = project(record_type, fields).map_err(Error::internal)?;
         let rows = RowFilter::compile(record_type, conditions).map_err(Error::internal)?;
         let hashed_for = fields.iter().any(|field| field.treatment == Treatment::KeyedHash).then_some(grantee);
@@ -215,6 +221,7 @@ impl Access {
             until_ms,
             purpose: purpose.into(),
             view_id: view_id(dataset, &projection, &rows, hashed_for),
+            record_type: record_type.clone(),
             projection: Arc::new(projection),
             rows,
             keys: Arc::new(keys),
@@ -227,6 +234,11 @@ impl Access {
         Self { dataset: dataset.clone(), ..self.clone() }
     }
 
+    /// The standard of the dataset.
+    pub fn record_type(&self) -> &RecordType {
+        &self.record_type
+    }
+
     /// Whether some records are hidden.
     pub fn has_row_filter(&self) -> bool {
         !self.rows.is_empty()
@@ -234,7 +246,7 @@ impl Access {
 
     /// Whether a live record with this payload is among the rows. A delete has no payload: judge the state before it.
     pub fn shows(&self, payload: &[u8], scratch: &mut Scratch) -> bool {
-        self.rows.shows(&self.dataset.compiled, payload, scratch)
+        self.rows.shows(&self.record_type, payload, scratch)
     }
 
     /// Whether every payload passes as it is.
@@ -262,20 +274,20 @@ impl Access {
 
     /// Whether the caller may look records up by this indexed field: only by what it is shown, or the answer would disclose the field.
     pub fn grants_index(&self, name: &str) -> bool {
-        let mut fields = self.dataset.compiled.indexed_fields().iter();
+        let mut fields = self.record_type.indexed_fields().iter();
         fields.any(|field| field.name == name && self.grants_field(&field.pointer))
     }
 
     /// Whether the caller may narrow by this filter, by the same rule. A subscription's filter is judged again whenever the access changes.
     pub fn grants_filter(&self, filter: &RowFilter) -> bool {
-        let fields = self.dataset.compiled.indexed_fields();
+        let fields = self.record_type.indexed_fields();
         filter.fields().all(|number| fields.get(number).is_some_and(|field| self.grants_field(&field.pointer)))
     }
 
     /// Whether the caller may find records by their subject, by the same rule.
     pub fn grants_subject(&self) -> bool {
         use shuqiao_schemas::engine::SubjectOf;
-        match self.dataset.compiled.subject() {
+        match self.record_type.subject() {
             Some(SubjectOf::Fixed { value, .. }) => self.grants_field(value),
             Some(SubjectOf::Typed { value, kind_field }) => self.grants_field(value) && self.grants_field(kind_field),
             None => false,

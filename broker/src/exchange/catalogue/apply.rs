@@ -4,15 +4,22 @@
 //! verdicts, whatever its clock, configuration or load. Time is the entry's own. A refused command changes nothing.
 //!
 //! What a command's content must look like is judged before it is appended ([`super::check`]) and not here: a rule that a later release tightens must not
-//! change what was decided long ago. Record types may be used here because a published one never changes (another meaning is another version); a node
-//! whose software lacks one cannot go on ([`Stop`]).
+//! change what was decided long ago. Standards of the software may be used here because a published one never changes (another meaning is another version);
+//! a node whose software lacks one cannot go on ([`Stop`]).
+//!
+//! A department's own record type lies in the log, so every node has it. Whether it is within the profile, and whether a grant or a filter fits it, is
+//! judged before the command is appended and never here: no verdict depends on whether this software still compiles it. Where it does not, the catalogue is
+//! the same, and the accesses to the type's datasets are missing ([`crate::exchange::Error::RecordTypeUnusable`]).
 
 mod datasets;
 mod departments;
 mod grants;
+mod record_types;
 mod subscriptions;
 
 use std::sync::Arc;
+
+use shuqiao_schemas::engine::{RecordType, SchemaError};
 
 use super::{
     access::HashSecret,
@@ -30,13 +37,18 @@ use crate::exchange::{
 /// What applying needs of this node: nothing that a verdict depends on.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What this software knows.
+    /// The standards of this software.
     pub record_types: RecordTypes,
+    /// Compiles departments' own record types.
+    pub compile: Compile,
     /// Behind keyed hashes.
     pub secret: HashSecret,
     /// Of the topics' names.
     pub topic_prefix: String,
 }
+
+/// From a schema document and the code tables that came with it to what checks records, or to why this software cannot.
+pub type Compile = fn(&str, &[String]) -> Result<RecordType, SchemaError>;
 
 /// What a command came to.
 #[derive(Clone, Debug)]
@@ -117,6 +129,8 @@ impl Step<'_> {
             Command::CreateDepartment(new) => self.create_department(new),
             Command::UpdateDepartment(change) => self.update_department(change),
             Command::DeleteDepartment(which) => self.delete_department(which),
+            Command::CreateRecordType(new) => self.create_record_type(new),
+            Command::DeleteRecordType(which) => self.delete_record_type(which),
             Command::CreateDataset(new) => self.create_dataset(new),
             Command::UpdateDataset(change) => self.update_dataset(change),
             Command::DeleteDataset(which) => self.delete_dataset(which),
@@ -145,7 +159,7 @@ impl Step<'_> {
         if self.standing.administrator || self.standing.is(dataset.owner.as_str()) {
             return Ok(dataset.clone());
         }
-        Err(Error::NotOwner { dataset: id.clone() })
+        Err(not_owner(DATASET, id))
     }
 
     /// The grant and its dataset (none where that was deleted), if the actor may change it.
@@ -156,7 +170,7 @@ impl Step<'_> {
         if self.standing.administrator || self.standing.is(grant.dataset.owner()) {
             return Ok((grant.clone(), self.snapshot.dataset(grant.dataset.as_str()).cloned()));
         }
-        Err(Error::NotOwner { dataset: grant.dataset.clone() })
+        Err(not_owner(DATASET, &grant.dataset))
     }
 
     /// The subscription, if the actor may change it: the subscriber, or an administrator.
@@ -188,6 +202,7 @@ impl Step<'_> {
 }
 
 const DEPARTMENT: &str = "department";
+const RECORD_TYPE: &str = "record type";
 const DATASET: &str = "dataset";
 const GRANT: &str = "grant";
 const SUBSCRIPTION: &str = "subscription";
@@ -211,6 +226,10 @@ fn unchanged_if(same: bool, resource: Resource, kind: &'static str, name: String
 
 fn seen(version: u64, expected: u64, kind: &'static str, name: &impl ToString) -> Result<(), Error> {
     if version == expected { Ok(()) } else { Err(Error::EtagMismatch { kind, name: name.to_string() }) }
+}
+
+fn not_owner(kind: &'static str, name: &impl ToString) -> Error {
+    Error::NotOwner { kind, name: name.to_string() }
 }
 
 fn not_found(kind: &'static str, name: &impl ToString) -> Error {

@@ -1,17 +1,21 @@
 //! What a command's content must look like, judged before it is appended.
 //!
-//! [`form`] needs the command alone; [`fit`] holds grants and filters against the dataset's record type. Both name every violation at once, in English and
-//! Chinese, and quote no value. Bounds are those of `catalogue_service.proto`.
+//! [`form`] needs the command and the record types that there are; [`fit`] holds grants and filters against the dataset's record type. Both name every
+//! violation at once, in English and Chinese, and quote no value. Bounds are those of `catalogue_service.proto`.
+
+use std::sync::Arc;
 
 use shuqiao_schemas::{
     engine::{Flaw, RecordType},
     identifier::{self, Kind},
+    own,
+    registry::MAX_REGISTRY_BYTES,
 };
 
 use super::{
-    access::{nearest, project},
-    command::{Command, NewGrant},
-    resource::{FieldGrant, RowCondition, SharingClass, Treatment},
+    access::{RowFilter, nearest, project},
+    command::{Command, Entry, NewGrant, NewRecordType},
+    resource::{Dataset, Department, FieldGrant, RowCondition, SharingClass, Treatment},
     snapshot::{Snapshot, Standing},
 };
 use crate::exchange::{
@@ -27,6 +31,8 @@ use super::record_types::RecordTypes;
 pub const TEXT_CHARACTERS_MAX: usize = 1_000;
 /// Entries of a list.
 pub const LIST_ENTRIES_MAX: usize = 1_000;
+/// Record types of one department, at most: what they compile to stays in every node's memory.
+pub(super) const RECORD_TYPES_MAX: usize = 64;
 /// Bytes of a whole command: well below what both homes of the log take as one entry.
 pub(super) const COMMAND_BYTES_MAX: usize = 512 * 1024;
 /// Retention at least: a minute. Below it a subscriber that reconnects could miss changes.
@@ -141,11 +147,11 @@ impl Violations {
     }
 }
 
-/// Judges what the command says by itself.
+/// Judges what the command says by itself, and the record types that it brings or names.
 ///
 /// # Errors
 /// [`Error::InvalidField`] with every violation.
-pub(super) fn form(command: &Command, record_types: &RecordTypes) -> Result<(), Error> {
+pub(super) fn form(command: &Command, snapshot: &Snapshot, standards: &RecordTypes) -> Result<(), Error> {
     let mut found = Violations::default();
     match command {
         Command::CreateDepartment(new) => {
@@ -153,8 +159,9 @@ pub(super) fn form(command: &Command, record_types: &RecordTypes) -> Result<(), 
             found.required("display_name", &new.display_name);
         }
         Command::UpdateDepartment(change) => found.required("display_name", &change.display_name),
+        Command::CreateRecordType(new) => own_record_type(&mut found, new, snapshot),
         Command::CreateDataset(new) => {
-            record_type(&mut found, &new.record_type, record_types);
+            known_record_type(&mut found, &new.record_type, snapshot, standards);
             if !(1..=PARTITIONS_MAX).contains(&new.partitions) {
                 let (en, zh) = (format!("between 1 and {PARTITIONS_MAX}"), format!("须在 1 至 {PARTITIONS_MAX} 之间"));
                 found.add("partitions", "OUT_OF_RANGE", en, zh);
@@ -184,6 +191,7 @@ pub(super) fn form(command: &Command, record_types: &RecordTypes) -> Result<(), 
             }
         }
         Command::DeleteDepartment(_)
+        | Command::DeleteRecordType(_)
         | Command::DeleteDataset(_)
         | Command::RevokeGrant(_)
         | Command::DeleteSubscription(_) => {}
@@ -195,36 +203,42 @@ pub(super) fn form(command: &Command, record_types: &RecordTypes) -> Result<(), 
 /// refuse: its record type tells that it exists.
 ///
 /// # Errors
-/// [`Error::InvalidField`] with every violation.
-pub(super) fn fit(command: &Command, snapshot: &Snapshot, standing: &Standing) -> Result<(), Error> {
+/// [`Error::InvalidField`] with every violation; [`Error::RecordTypeUnusable`] where nobody can judge.
+pub(super) fn fit(entry: &Entry, snapshot: &Snapshot, standing: &Standing) -> Result<(), Error> {
     let of = |dataset: Option<&str>| {
         let dataset = dataset.and_then(|id| snapshot.dataset(id));
-        dataset.filter(|one| policy::sees_dataset(snapshot, standing, one)).map(|one| one.compiled.clone())
+        dataset.filter(|one| policy::sees_dataset(snapshot, standing, one))
     };
     let of_grant = |id: &str| of(snapshot.grant(id).map(|grant| grant.dataset.as_str()));
-    let of_subscription = |id: &str| of(snapshot.subscription(id).map(|one| one.dataset.as_str()));
     let mut found = Violations::default();
-    match command {
+    match &entry.command {
         Command::CreateGrant(new) => {
-            if let Some(record_type) = of(Some(new.dataset.as_str())) {
-                fields_fit(&mut found, &record_type, &new.fields);
-                conditions_fit(&mut found, &record_type, "rows", &new.rows);
+            if let Some(dataset) = of(Some(new.dataset.as_str())) {
+                grant_fits(&mut found, dataset.standard()?, &new.fields, &new.rows);
             }
         }
         Command::UpdateGrant(change) => {
-            if let Some(record_type) = of_grant(change.id.as_str()) {
-                fields_fit(&mut found, &record_type, &change.fields);
-                conditions_fit(&mut found, &record_type, "rows", &change.rows);
+            if let Some(dataset) = of_grant(change.id.as_str()) {
+                grant_fits(&mut found, dataset.standard()?, &change.fields, &change.rows);
             }
         }
         Command::CreateSubscription(new) => {
-            if let Some(record_type) = of(Some(new.dataset.as_str())) {
-                conditions_fit(&mut found, &record_type, "filter", &new.filter);
+            if let Some(dataset) = of(Some(new.dataset.as_str())) {
+                conditions_fit(&mut found, dataset.standard()?, "filter", &new.filter);
+                // One that is there may be asked for again, whatever has become of its grant.
+                if snapshot.subscription(new.id.as_str()).is_none() {
+                    filter_granted(&mut found, snapshot, &standing.department, dataset, entry.time_ms, &new.filter);
+                }
             }
         }
         Command::UpdateSubscription(change) => {
-            if let Some(record_type) = of_subscription(change.id.as_str()) {
-                conditions_fit(&mut found, &record_type, "filter", &change.filter);
+            let subscription = snapshot.subscription(change.id.as_str());
+            if let Some((subscription, dataset)) =
+                subscription.and_then(|one| Some((one, of(Some(one.dataset.as_str()))?)))
+            {
+                conditions_fit(&mut found, dataset.standard()?, "filter", &change.filter);
+                let subscriber = snapshot.department(subscription.subscriber.as_str()).cloned();
+                filter_granted(&mut found, snapshot, &subscriber, dataset, entry.time_ms, &change.filter);
             }
         }
         _ => {}
@@ -240,11 +254,56 @@ fn credit_code(found: &mut Violations, code: &str) {
     }
 }
 
-fn record_type(found: &mut Violations, name: &RecordTypeName, known: &RecordTypes) {
-    if known.get(name.as_str()).is_none() {
-        let names = known.names().collect::<Vec<_>>().join(", ");
-        let (en, zh) = (format!("no such record type; known: {names}"), format!("没有此记录标准；已有：{names}"));
-        found.add("record_type", "UNKNOWN_RECORD_TYPE", en, zh);
+fn known_record_type(found: &mut Violations, name: &RecordTypeName, snapshot: &Snapshot, standards: &RecordTypes) {
+    const PATH: &str = "record_type";
+    match snapshot.record_type(name.as_str()) {
+        Some(own) if own.compiled.is_err() => {
+            let (en, zh) = ("this node's software cannot compile it any more", "本节点软件已无法编译该记录标准");
+            found.add(PATH, "RECORD_TYPE_UNUSABLE", en, zh);
+        }
+        Some(_) => {}
+        None if standards.get(name.as_str()).is_some() => {}
+        None => {
+            let names = standards.names().collect::<Vec<_>>().join(", ");
+            let en = format!("no such record type; standards: {names}; departments' own are listed by ListRecordTypes");
+            let zh = format!("没有此记录标准；平台标准：{names}；部门自有标准见 ListRecordTypes");
+            found.add(PATH, "UNKNOWN_RECORD_TYPE", en, zh);
+        }
+    }
+}
+
+/// Holds a department's own record type to the profile and to the bounds of [`own`].
+fn own_record_type(found: &mut Violations, new: &NewRecordType, snapshot: &Snapshot) {
+    let Some(owner) = new.name.owner().and_then(|owner| owner.parse().ok()) else {
+        let (en, zh) = ("a department's own begins with its alias and a dot", "部门自有记录标准须以部门简称加点号开头");
+        return found.add("name", "ALIAS_MISSING", en, zh);
+    };
+    // What is there was judged when it came. Whether this is the same is for the state machine to say.
+    if snapshot.record_type(new.name.as_str()).is_some() {
+        return;
+    }
+    if snapshot.record_types_of(&owner).count() >= RECORD_TYPES_MAX {
+        let en = format!("a department has at most {RECORD_TYPES_MAX} record types: delete one that no dataset names");
+        let zh = format!("每个部门至多 {RECORD_TYPES_MAX} 个自有记录标准，请先删除无数据资源使用的标准");
+        found.add("name", "TOO_MANY", en, zh);
+    }
+    let findings = match own::examine(new.name.as_str(), &new.schema, &new.code_tables) {
+        Err(findings) => findings,
+        Ok(examined) => {
+            let held = snapshot.record_types().filter_map(|one| one.compiled.as_ref().ok()).map(|one| one.bytes());
+            if held.sum::<usize>() + examined.bytes() > MAX_REGISTRY_BYTES {
+                let full = Flaw::RegistryFull(MAX_REGISTRY_BYTES);
+                found.add("schema", full.code(), full.to_string(), full.message_zh());
+            }
+            Vec::new()
+        }
+    };
+    for own::Finding { document, problem } in findings {
+        let path = match document {
+            own::Document::Schema => format!("schema{}", problem.pointer),
+            own::Document::Table(number) => format!("code_tables[{number}]{}", problem.pointer),
+        };
+        found.add(path, problem.flaw.code(), problem.flaw.to_string(), problem.flaw.message_zh());
     }
 }
 
@@ -288,6 +347,37 @@ fn fields_fit(found: &mut Violations, record_type: &RecordType, fields: &[FieldG
             let (en, zh) = (format!("the key field {key} must be granted clear"), format!("主键字段 {key} 须明文授权"));
             found.add("fields", "KEY_NOT_CLEAR", en, zh);
         }
+    }
+}
+
+fn grant_fits(found: &mut Violations, record_type: &RecordType, fields: &[FieldGrant], rows: &[RowCondition]) {
+    fields_fit(found, record_type, fields);
+    conditions_fit(found, record_type, "rows", rows);
+}
+
+/// Whether a filter asks only about what the subscriber is shown. The state machine judges that for standards of the software; for a department's own nobody
+/// does after this.
+fn filter_granted(
+    found: &mut Violations,
+    snapshot: &Snapshot,
+    subscriber: &Option<Arc<Department>>,
+    dataset: &Dataset,
+    now_ms: i64,
+    filter: &[RowCondition],
+) {
+    if dataset.record_type.owner().is_none() || !found.0.is_empty() {
+        return;
+    }
+    // Who may not read at all is refused by the state machine, in its own words.
+    let access = subscriber
+        .as_ref()
+        .and_then(|subscriber| policy::read_as(snapshot, &subscriber.alias, false, dataset.id.as_str(), now_ms).ok());
+    let granted = access.is_none_or(|access| {
+        RowFilter::compile(access.record_type(), filter).is_ok_and(|rows| access.grants_filter(&rows))
+    });
+    if !granted {
+        let (en, zh) = ("only fields granted clear can be filtered by", "只能按明文授权的字段筛选");
+        found.add("filter", "NOT_GRANTED", en, zh);
     }
 }
 

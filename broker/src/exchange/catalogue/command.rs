@@ -122,6 +122,10 @@ pub enum Command {
     UpdateDepartment(DepartmentChange),
     /// Takes a department out.
     DeleteDepartment(DepartmentRef),
+    /// Registers a record type of a department's own.
+    CreateRecordType(NewRecordType),
+    /// Takes a record type out; its name keeps its meaning.
+    DeleteRecordType(RecordTypeRef),
     /// Registers a dataset.
     CreateDataset(NewDataset),
     /// Replaces what may change of a dataset.
@@ -188,6 +192,22 @@ arguments! {
     DepartmentRef {
         /// Which.
         alias: DepartmentAlias,
+        /// The version seen.
+        expected: u64,
+    }
+    /// Arguments of [`Command::CreateRecordType`].
+    NewRecordType {
+        /// Begins with the owner's alias.
+        name: RecordTypeName,
+        /// The schema document, JSON text as it was sent.
+        schema: String,
+        /// The documents of the code tables that it brings.
+        code_tables: Vec<String>,
+    }
+    /// Arguments of [`Command::DeleteRecordType`].
+    RecordTypeRef {
+        /// Which.
+        name: RecordTypeName,
         /// The version seen.
         expected: u64,
     }
@@ -323,6 +343,8 @@ impl Command {
             Self::CreateDepartment(_) => "create_department",
             Self::UpdateDepartment(_) => "update_department",
             Self::DeleteDepartment(_) => "delete_department",
+            Self::CreateRecordType(_) => "create_record_type",
+            Self::DeleteRecordType(_) => "delete_record_type",
             Self::CreateDataset(_) => "create_dataset",
             Self::UpdateDataset(_) => "update_dataset",
             Self::DeleteDataset(_) => "delete_dataset",
@@ -354,6 +376,9 @@ impl Command {
             Self::CreateDepartment(NewDepartment { alias, .. })
             | Self::UpdateDepartment(DepartmentChange { alias, .. })
             | Self::DeleteDepartment(DepartmentRef { alias, .. }) => format!("departments/{alias}"),
+            Self::CreateRecordType(NewRecordType { name, .. }) | Self::DeleteRecordType(RecordTypeRef { name, .. }) => {
+                format!("recordTypes/{name}")
+            }
             Self::CreateDataset(NewDataset { id, .. })
             | Self::UpdateDataset(DatasetChange { id, .. })
             | Self::DeleteDataset(DatasetRef { id, .. }) => format!("datasets/{id}"),
@@ -404,6 +429,15 @@ mod tests {
         );
         assert_eq!(std::str::from_utf8(&bytes).unwrap(), expected);
         assert_eq!(Entry::decode(Some(&bytes)).unwrap(), entry());
+        let name = "taxation.notice/v1".parse().unwrap();
+        let new = NewRecordType { name, schema: r#"{"$id":"…"}"#.into(), code_tables: vec!["{}".into()] };
+        let command = serde_json::to_string(&Command::CreateRecordType(new)).unwrap();
+        let expected =
+            r#"{"create_record_type":{"name":"taxation.notice/v1","schema":"{\"$id\":\"…\"}","code_tables":["{}"]}}"#;
+        assert_eq!(command, expected);
+        let which = RecordTypeRef { name: "taxation.notice/v1".parse().unwrap(), expected: 3 };
+        let command = serde_json::to_string(&Command::DeleteRecordType(which)).unwrap();
+        assert_eq!(command, r#"{"delete_record_type":{"name":"taxation.notice/v1","expected":3}}"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuqiao_schemas::engine::{CodeTables, RecordType};
 
 use super::{
-    command::{Actor, Command, Entry, NewDataset, NewDepartment, NewGrant, NewSubscription},
+    command::{Actor, Command, Entry, NewDataset, NewDepartment, NewGrant, NewRecordType, NewSubscription},
     *,
 };
 
@@ -59,7 +59,8 @@ pub(crate) fn secret() -> HashSecret {
 }
 
 pub(crate) fn context() -> Context {
-    Context { record_types: record_types(), secret: secret(), topic_prefix: "test".into() }
+    let compile = options().compile;
+    Context { record_types: record_types(), compile, secret: secret(), topic_prefix: "test".into() }
 }
 
 pub(crate) fn options() -> Options {
@@ -90,6 +91,23 @@ pub(crate) fn new_department(number: usize) -> Command {
         display_name: "某局".into(),
         roles: Vec::new(),
     })
+}
+
+/// A later software, whose profile has become so narrow that it takes no department's own record type.
+pub(crate) const STRICTER: Compile = |_, _| Err(CodeTables::new().add_json(b"{}").expect_err("no table"));
+
+/// The sample under a department's own name, as its document says it.
+pub(crate) fn own_schema(name: &str) -> String {
+    SCHEMA.replace("sample:v1", &name.replace('/', ":"))
+}
+
+pub(crate) fn new_record_type(name: &str) -> NewRecordType {
+    NewRecordType { name: name.parse().expect("a name"), schema: own_schema(name), code_tables: Vec::new() }
+}
+
+/// A dataset of a department's own record type.
+pub(crate) fn new_dataset_of(id: &str, record_type: &str) -> NewDataset {
+    NewDataset { record_type: record_type.parse().expect("a name"), ..new_dataset(id) }
 }
 
 pub(crate) fn new_dataset(id: &str) -> NewDataset {

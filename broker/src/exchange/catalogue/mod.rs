@@ -1,4 +1,4 @@
-//! The catalogue: departments, datasets, grants and subscriptions, as a state machine ordered by the log.
+//! The catalogue: departments, record types of their own, datasets, grants and subscriptions, as a state machine ordered by the log.
 //!
 //! A change is a command ([`command`]), appended to the log's `catalogue` topic (one partition, kept for ever) and applied ([`apply`]) by every node in the
 //! order of the log. Each node reaches the same verdict; the node that appended waits for it and answers. There is no leader and no lock, and both homes
@@ -34,14 +34,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, HashSecret, NotIndexed, RowFilter, SECRET_BYTES_MIN, SecretTooShort, ViewId};
-pub use apply::{Context, Outcome, Stop, Verdict, apply};
+pub use apply::{Compile, Context, Outcome, Stop, Verdict, apply};
 pub use check::{LIST_ENTRIES_MAX, TEXT_CHARACTERS_MAX, Violations};
 pub use command::{Command, Undecodable};
 pub use metrics::Metrics;
 pub use record_types::RecordTypes;
 pub use resource::{
-    Dataset, Department, Etag, FieldGrant, Grant, Resource, Role, RowCondition, SharingClass, Start, Subscription,
-    Treatment,
+    Dataset, Department, Etag, FieldGrant, Grant, OwnRecordType, Resource, Role, RowCondition, SharingClass, Start,
+    Subscription, Treatment,
 };
 pub use snapshot::{Snapshot, Standing};
 
@@ -68,8 +68,10 @@ pub struct Options {
     pub default_partitions: u32,
     /// For datasets that say 0, milliseconds.
     pub default_retention_ms: u64,
-    /// The record types of this software.
+    /// The standards of this software.
     pub record_types: RecordTypes,
+    /// Compiles departments' own.
+    pub compile: Compile,
     /// Behind keyed hashes, the same on every node.
     pub hash_secret: HashSecret,
     /// How long a command waits for the log and for its verdict before its outcome is unknown.
@@ -87,6 +89,7 @@ impl Options {
             default_partitions: 4,
             default_retention_ms: 30 * 24 * 3_600_000,
             record_types,
+            compile: |schema, code_tables| shuqiao_schemas::own::compile(schema.as_bytes(), code_tables),
             hash_secret,
             verdict_timeout: Duration::from_secs(10),
             metrics: Metrics::default(),
@@ -120,6 +123,7 @@ impl Catalogue {
         log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever }).await?;
         let context = Context {
             record_types: options.record_types.clone(),
+            compile: options.compile,
             secret: options.hash_secret.clone(),
             topic_prefix: options.topic_prefix.clone(),
         };
@@ -197,11 +201,11 @@ impl Catalogue {
         let configured = snapshot.is_configured_administrator(caller);
         // Who is not enrolled learns nothing about what a right command would look like.
         let standing = snapshot.standing(caller)?;
-        check::form(&command, &self.context.record_types)?;
+        check::form(&command, &snapshot, &self.context.record_types)?;
         let mut entry = Entry::new(Actor::new(caller, configured), self.clock.now_ms(), command);
         let rehearsed = self.rehearse(&snapshot, &entry)?;
         if matches!(rehearsed, Ok(_) | Err(Error::InvalidField(_))) {
-            check::fit(&entry.command, &snapshot, &standing)?;
+            check::fit(&entry, &snapshot, &standing)?;
         }
         let rehearsed = rehearsed?;
         if !rehearsed.changed {

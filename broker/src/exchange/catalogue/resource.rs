@@ -1,15 +1,18 @@
-//! The four kinds of resource, as the catalogue holds them.
+//! The five kinds of resource, as the catalogue holds them.
 //!
 //! Promises: what is here has passed [`super::check`] and [`super::apply`]; it never changes in place: a change makes a new value with a larger version.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use shuqiao_schemas::engine::RecordType;
+use shuqiao_schemas::engine::{RecordType, SchemaError};
 
 use super::access::RowFilter;
 use crate::{
-    exchange::model::{DatasetId, DepartmentAlias, GrantId, Position, RecordTypeName, SubscriptionId},
+    exchange::{
+        Error,
+        model::{DatasetId, DepartmentAlias, GrantId, Position, RecordTypeName, SubscriptionId},
+    },
     log::Topic,
 };
 
@@ -102,9 +105,9 @@ pub struct Dataset {
     pub owner: DepartmentAlias,
     /// The standard that its records keep.
     pub record_type: RecordTypeName,
-    /// That standard, compiled.
+    /// That standard, compiled; nothing where it is a department's own that this software cannot compile.
     #[serde(skip)]
-    pub compiled: Arc<RecordType>,
+    pub compiled: Option<Arc<RecordType>>,
     /// For people.
     pub title: String,
     /// How it may be shared.
@@ -136,6 +139,51 @@ impl fmt::Debug for Dataset {
             .field("record_type", &self.record_type)
             .field("partitions", &self.partitions)
             .field("listed", &self.listed)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dataset {
+    /// The standard, compiled.
+    ///
+    /// # Errors
+    /// [`Error::RecordTypeUnusable`].
+    pub fn standard(&self) -> Result<&Arc<RecordType>, Error> {
+        self.compiled.as_ref().ok_or_else(|| self.unusable())
+    }
+
+    /// Why nobody reads it or publishes into it on this node.
+    pub(crate) fn unusable(&self) -> Error {
+        Error::RecordTypeUnusable { dataset: self.id.clone(), record_type: self.record_type.clone() }
+    }
+}
+
+/// A record type of a department's own (部门自有记录标准). It never changes: another meaning is another version under a name of its own.
+#[derive(Clone, Serialize)]
+pub struct OwnRecordType {
+    /// Begins with the owner's alias.
+    pub name: RecordTypeName,
+    /// The department that registered it.
+    pub owner: DepartmentAlias,
+    /// The schema document, byte for byte.
+    pub schema: String,
+    /// The code tables that came with it, in the order in which they were sent.
+    pub code_tables: Vec<String>,
+    /// What they compile to, or why this software cannot: an earlier one could. Nothing in the catalogue depends on which of the two it is.
+    #[serde(skip)]
+    pub compiled: Result<Arc<RecordType>, Arc<SchemaError>>,
+    /// Milliseconds since 1970.
+    pub create_time_ms: i64,
+    /// See [`Etag`].
+    pub version: u64,
+}
+
+/// Without the documents, which are long.
+impl fmt::Debug for OwnRecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnRecordType")
+            .field("name", &self.name)
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
@@ -268,6 +316,8 @@ impl FromStr for Etag {
 pub enum Resource {
     /// A department.
     Department(Arc<Department>),
+    /// A department's own record type.
+    RecordType(Arc<OwnRecordType>),
     /// A dataset.
     Dataset(Arc<Dataset>),
     /// A grant.

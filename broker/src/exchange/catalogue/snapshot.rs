@@ -14,22 +14,22 @@ use rpds::RedBlackTreeMapSync as Map;
 
 use super::{
     access::Access,
-    resource::{Dataset, Department, Grant, Role, Subscription},
+    resource::{Dataset, Department, Grant, OwnRecordType, Role, Subscription},
 };
 use crate::exchange::{
     Error,
     identity::Identity,
-    model::{DatasetId, DepartmentAlias, GrantId, SourceId, SubscriptionId},
+    model::{DatasetId, DepartmentAlias, GrantId, RecordTypeName, SourceId, SubscriptionId},
 };
 
-/// A dataset with the access of its owner.
+/// A dataset with the access of its owner; none where this software cannot compile its record type.
 #[derive(Clone, Debug)]
 pub(super) struct HeldDataset {
     pub(super) dataset: Arc<Dataset>,
-    pub(super) owner: Arc<Access>,
+    pub(super) owner: Option<Arc<Access>>,
 }
 
-/// A grant with what it shows; nothing where it is revoked.
+/// A grant with what it shows; nothing where it is revoked, and where this software cannot compile the dataset's record type.
 #[derive(Clone, Debug)]
 pub(crate) struct Granted {
     pub(crate) grant: Arc<Grant>,
@@ -70,6 +70,9 @@ pub struct Snapshot {
     pub(super) departments: Map<DepartmentAlias, Arc<Department>>,
     /// Credit codes, each of one department.
     pub(super) codes: Map<String, DepartmentAlias>,
+    pub(super) record_types: Map<RecordTypeName, Arc<OwnRecordType>>,
+    /// What names of record types meant that were deleted: records of theirs may lie in a log, so a name comes back with this content or not at all.
+    pub(super) retired: Map<RecordTypeName, [u8; 32]>,
     pub(super) datasets: Map<DatasetId, HeldDataset>,
     pub(super) grants: Map<GrantId, Arc<Grant>>,
     pub(super) subscriptions: Map<SubscriptionId, Arc<Subscription>>,
@@ -86,6 +89,8 @@ impl Snapshot {
             epoch: 0,
             departments: Map::new_sync(),
             codes: Map::new_sync(),
+            record_types: Map::new_sync(),
+            retired: Map::new_sync(),
             datasets: Map::new_sync(),
             grants: Map::new_sync(),
             subscriptions: Map::new_sync(),
@@ -98,6 +103,11 @@ impl Snapshot {
     /// The department of that alias.
     pub fn department(&self, alias: &str) -> Option<&Arc<Department>> {
         self.departments.get(alias)
+    }
+
+    /// The department's own record type of that name.
+    pub fn record_type(&self, name: &str) -> Option<&Arc<OwnRecordType>> {
+        self.record_types.get(name)
     }
 
     /// The dataset of that id.
@@ -120,6 +130,11 @@ impl Snapshot {
         self.departments.values()
     }
 
+    /// Departments' own, in order of name.
+    pub fn record_types(&self) -> impl Iterator<Item = &Arc<OwnRecordType>> {
+        self.record_types.values()
+    }
+
     /// In order of id.
     pub fn datasets(&self) -> impl Iterator<Item = &Arc<Dataset>> {
         self.datasets.values().map(|held| &held.dataset)
@@ -138,6 +153,11 @@ impl Snapshot {
     /// Those after a name, for paging; all where it is empty. In order of alias.
     pub fn departments_after(&self, alias: &str) -> impl Iterator<Item = &Arc<Department>> {
         self.departments.range::<str, _>(after(alias)).map(|(_, department)| department)
+    }
+
+    /// As [`Self::departments_after`], in order of name.
+    pub fn record_types_after(&self, name: &str) -> impl Iterator<Item = &Arc<OwnRecordType>> {
+        self.record_types.range::<str, _>(after(name)).map(|(_, record_type)| record_type)
     }
 
     /// As [`Self::departments_after`], in order of id.
@@ -177,14 +197,19 @@ impl Snapshot {
         Ok(Standing { administrator: configured || has(Role::Administrator), auditor: has(Role::Auditor), department })
     }
 
-    /// The owner's access to its dataset.
+    /// The owner's access to its dataset; none where this software cannot compile its record type.
     pub(crate) fn owner_access(&self, dataset: &str) -> Option<&Arc<Access>> {
-        self.datasets.get(dataset).map(|held| &held.owner)
+        self.datasets.get(dataset).and_then(|held| held.owner.as_ref())
     }
 
     /// Every grant of the dataset to the department, the newest version first.
     pub(crate) fn granted(&self, grantee: &DepartmentAlias, dataset: &DatasetId) -> &[Granted] {
         self.granted.get(grantee).and_then(|datasets| datasets.get(dataset)).map_or(&[], |granted| granted)
+    }
+
+    /// The record types that the department owns, in order of name.
+    pub fn record_types_of(&self, owner: &DepartmentAlias) -> impl Iterator<Item = &Arc<OwnRecordType>> {
+        owned(&self.record_types, owner)
     }
 
     /// The datasets that the department owns, in order of id.
@@ -223,6 +248,8 @@ impl Snapshot {
             Ok::<_, Error>(())
         };
         self.departments().try_for_each(|one| add(serde_json::to_vec(one)))?;
+        self.record_types().try_for_each(|one| add(serde_json::to_vec(&**one)))?;
+        self.retired.iter().try_for_each(|one| add(serde_json::to_vec(&one)))?;
         self.datasets().try_for_each(|one| add(serde_json::to_vec(one)))?;
         self.grants().try_for_each(|one| add(serde_json::to_vec(one)))?;
         self.subscriptions().try_for_each(|one| add(serde_json::to_vec(one)))?;

@@ -148,7 +148,7 @@ impl Candidates {
                 Operation::Delete if rows_are_hidden => Verdict::AskTheView,
                 Operation::Delete => Verdict::Send(arrival.deleted(record)),
                 Operation::Upsert => match arrival.shown(record, access, &mut scratch) {
-                    Shown::Visible(form) if filter.shows(&access.dataset.compiled, &record.payload, &mut scratch) => {
+                    Shown::Visible(form) if filter.shows(access.record_type(), &record.payload, &mut scratch) => {
                         Verdict::Send(form)
                     }
                     Shown::Visible(_) | Shown::Hidden if rows_are_hidden => Verdict::AskTheView,
@@ -183,7 +183,7 @@ impl Candidates {
                 let before = payload_before(&reader, record, arrival.position)?;
                 let was_visible = before.is_some_and(|payload| {
                     access.shows(&payload, &mut scratch)
-                        && subscription.rows.shows(&access.dataset.compiled, &payload, &mut scratch)
+                        && subscription.rows.shows(access.record_type(), &payload, &mut scratch)
                 });
                 answers.push((index, if was_visible { Verdict::Send(arrival.deleted(record)) } else { Verdict::Pass }));
             }

@@ -192,7 +192,7 @@ impl Publisher {
             ));
         }
         let snapshot = self.context.catalogue.snapshot();
-        let dataset = policy::may_publish(&snapshot, caller, dataset)?;
+        let (dataset, record_type) = policy::may_publish(&snapshot, caller, dataset)?;
         let place = self.sessions.take_over(dataset.id.clone(), caller.source.clone());
         place.settled(self.options.open_timeout).await?;
 
@@ -213,6 +213,7 @@ impl Publisher {
             caller.clone(),
             snapshot.epoch,
             dataset,
+            record_type,
             place,
             high_water,
             ends,

@@ -7,7 +7,7 @@ use futures::future::poll_fn;
 use parking_lot::Mutex;
 use ring::signature::Ed25519KeyPair;
 use shuqiao_proto::{receipt, v1};
-use shuqiao_schemas::engine::Scratch;
+use shuqiao_schemas::engine::{RecordType, Scratch};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +109,7 @@ pub struct Session {
     /// Of the snapshot that last allowed this session.
     epoch: u64,
     dataset: Arc<Dataset>,
+    record_type: Arc<RecordType>,
     encoder: Encoder,
     place: Place,
     gate: Gate,
@@ -151,6 +152,7 @@ impl Session {
         caller: Arc<Identity>,
         epoch: u64,
         dataset: Arc<Dataset>,
+        record_type: Arc<RecordType>,
         place: Place,
         high_water: Vec<u64>,
         opened_at: Vec<(u32, u64)>,
@@ -164,6 +166,7 @@ impl Session {
             caller,
             epoch,
             dataset,
+            record_type,
             encoder,
             place,
             gate: Gate::default(),
@@ -235,7 +238,7 @@ impl Session {
     fn check_permission(&mut self) -> Result<(), Error> {
         let snapshot = self.context.catalogue.snapshot();
         if snapshot.epoch != self.epoch {
-            self.dataset = policy::may_publish(&snapshot, &self.caller, self.dataset.id.as_str())?;
+            (self.dataset, self.record_type) = policy::may_publish(&snapshot, &self.caller, self.dataset.id.as_str())?;
             self.epoch = snapshot.epoch;
         }
         Ok(())
@@ -273,7 +276,7 @@ impl Session {
     fn judge(&mut self, records: Vec<NewRecord>) -> Vec<Judged> {
         let mut judged = Vec::with_capacity(records.len());
         for record in records {
-            let verdict = match check::check(&record, &self.dataset.compiled, &mut self.scratch) {
+            let verdict = match check::check(&record, &self.record_type, &mut self.scratch) {
                 Err(violations) => Verdict::Rejected(violations),
                 Ok((operation, warnings)) => {
                     let partition = partition_of(record.key.as_bytes(), self.dataset.partitions);

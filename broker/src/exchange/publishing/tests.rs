@@ -7,7 +7,7 @@ use std::{
 
 use shuqiao_proto::receipt;
 
-use super::{Fate, NewRecord};
+use super::{Batch, Fate, NewRecord};
 use crate::{
     exchange::{
         Error,
@@ -388,5 +388,50 @@ async fn order_of_a_key_is_the_sources_order() {
             }
         }
     }
+    city.close().await;
+}
+
+#[tokio::test]
+async fn a_record_type_that_software_cannot_compile_any_more_stops_its_datasets_and_nothing_else() {
+    const OWN: &str = "market-supervision.own/v1";
+    const OF_OWN: &str = "market-supervision.of-own";
+    let directory = tempfile::tempdir().unwrap();
+    let owner = Arc::new(catalogue::system(OWNER));
+    let own_batch = |records| Batch { record_type: OWN.into(), ..batch(records) };
+    let city = City::open(directory.path()).await;
+    city.command(&owner, Command::CreateRecordType(catalogue::new_record_type(OWN))).await;
+    city.command(&owner, Command::CreateDataset(catalogue::new_dataset_of(OF_OWN, OWN))).await;
+    let mut session = city.publisher.open(&owner, OF_OWN, "").await.unwrap();
+    let other = session.submit(batch(vec![upsert(1, "a", "1")])).await;
+    assert!(matches!(other, Err(Error::RecordTypeNotAccepted { .. })), "the sample is another record type");
+    let mut session = city.publisher.open(&owner, OF_OWN, "").await.unwrap();
+    let mut long = upsert(2, "b", "1");
+    long.payload = format!(r#"{{"id":"b","region":"{}"}}"#, "1".repeat(41)).into();
+    let pending = session.submit(own_batch(vec![upsert(1, "a", "1"), long])).await.unwrap();
+    let acknowledged = pending.await.unwrap().unwrap();
+    accepted(&acknowledged.results[0].1);
+    assert_eq!(rules(&acknowledged.results[1].1), [("/region", "TOO_LONG")]);
+    let digest = city.catalogue.snapshot().digest().unwrap();
+    city.close().await;
+
+    let later = City::compiling(directory.path(), catalogue::STRICTER).await;
+    assert_eq!(later.catalogue.snapshot().digest().unwrap(), digest);
+    let refused = later.publisher.open(&owner, OF_OWN, "").await.map(|_| ()).unwrap_err();
+    assert_eq!(refused.reason(), "RECORD_TYPE_UNUSABLE");
+    assert_eq!(denials(&later).await.last().map(String::as_str), Some("RECORD_TYPE_UNUSABLE"));
+    let again = catalogue::new_dataset_of("market-supervision.more", OWN);
+    let refused = later.catalogue.execute(&owner, Command::CreateDataset(again)).await.unwrap_err();
+    assert!(matches!(&refused, Error::InvalidField(told) if told[0].rule == "RECORD_TYPE_UNUSABLE"), "{refused:?}");
+    // What is registered already may be registered again; a repeated command is no mistake.
+    let same = Command::CreateRecordType(catalogue::new_record_type(OWN));
+    assert!(!later.catalogue.execute(&owner, same).await.unwrap().changed);
+    let mut session = later.session().await;
+    later.publish(&mut session, vec![upsert(1, "c", "1")]).await;
+    later.close().await;
+
+    // Software that compiles it again goes on where it stopped.
+    let city = City::open(directory.path()).await;
+    let session = city.publisher.open(&owner, OF_OWN, "").await.unwrap();
+    assert_eq!(session.high_water().map(|(_, sequence)| sequence).max(), Some(1));
     city.close().await;
 }

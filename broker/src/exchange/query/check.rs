@@ -42,7 +42,7 @@ pub(super) fn filter(found: &mut Violations, access: &Access, filter: &[RowCondi
         let (en, zh) = (format!("at most {CONDITIONS_MAX} conditions"), format!("至多 {CONDITIONS_MAX} 个条件"));
         found.add("filter", "TOO_MANY", en, zh);
     }
-    let indexed = access.dataset.compiled.indexed_fields();
+    let indexed = access.record_type().indexed_fields();
     for (number, condition) in filter.iter().enumerate().take(CONDITIONS_MAX) {
         let (field, values) = (format!("filter[{number}].field"), format!("filter[{number}].values"));
         if indexed.iter().all(|one| one.name != condition.field) {

@@ -459,12 +459,12 @@ impl Query {
 
 fn compile(access: &Access, conditions: &[RowCondition]) -> Result<RowFilter, Error> {
     // Checked by `check::filter`.
-    RowFilter::compile(&access.dataset.compiled, conditions).map_err(Error::internal)
+    RowFilter::compile(access.record_type(), conditions).map_err(Error::internal)
 }
 
 /// Number of the condition's field among the indexed ones, and its values, each once.
 fn index_of(access: &Access, condition: &RowCondition) -> Result<(u16, Vec<String>), Error> {
-    let fields = access.dataset.compiled.indexed_fields();
+    let fields = access.record_type().indexed_fields();
     let number = (0_u16..).zip(fields).find(|(_, field)| field.name == condition.field).map(|(number, _)| number);
     let number = number.ok_or_else(|| Error::internal(super::catalogue::NotIndexed { number: 0 }))?;
     let values: std::collections::BTreeSet<_> = condition.values.iter().cloned().collect();

@@ -100,7 +100,7 @@ pub(super) fn gather(
         }
         budget.look_at(&item);
         let (key, payload) = (item.record.key.clone(), &item.record.payload);
-        let narrowed = narrowing.shows(&access.dataset.compiled, payload, &mut budget.scratch);
+        let narrowed = narrowing.shows(access.record_type(), payload, &mut budget.scratch);
         if narrowed && access.shows(payload, &mut budget.scratch) && !budget.add(show(access, item)?) {
             return Ok(Ended::More(last));
         }

@@ -4,4 +4,5 @@ mod audit;
 mod catalogue;
 mod fixture;
 mod query;
+mod record_types;
 mod subscribe;

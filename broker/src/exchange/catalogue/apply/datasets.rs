@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use shuqiao_schemas::engine::RecordType;
+
 use super::{
     super::{
         access::Access,
@@ -9,12 +11,12 @@ use super::{
         resource::{Dataset, Resource, SharingClass},
         snapshot::HeldDataset,
     },
-    Applied, DATASET, Refused, Step, Stop, changed, deleted, seen, stop, unchanged_if,
+    Applied, DATASET, Refused, Step, Stop, changed, deleted, invalid, not_owner, seen, stop, unchanged_if,
 };
 use crate::{
     exchange::{
         Error,
-        model::{DatasetId, DepartmentAlias},
+        model::{DatasetId, DepartmentAlias, RecordTypeName},
     },
     log::Topic,
 };
@@ -23,7 +25,7 @@ impl Step<'_> {
     pub(super) fn create_dataset(&mut self, new: &NewDataset) -> Applied {
         let owner = owner_of(&new.id)?;
         if !self.standing.administrator && !self.standing.is(owner.as_str()) {
-            return Err(Error::NotOwner { dataset: new.id.clone() }.into());
+            return Err(not_owner(DATASET, &new.id).into());
         }
         if let Some(existing) = self.snapshot.dataset(new.id.as_str()) {
             let same = existing.record_type == new.record_type
@@ -37,11 +39,7 @@ impl Step<'_> {
             return unchanged_if(same, Resource::Dataset(existing.clone()), DATASET, name);
         }
         self.department(&owner)?;
-        let compiled = self.context.record_types.get(new.record_type.as_str()).cloned();
-        let compiled = compiled.ok_or_else(|| {
-            let (dataset, record_type) = (new.id.clone(), new.record_type.clone());
-            Refused::Stop(Stop::UnknownRecordType { dataset, record_type })
-        })?;
+        let compiled = self.standard(&new.id, &new.record_type)?;
         let dataset = Arc::new(Dataset {
             id: new.id.clone(),
             owner,
@@ -58,10 +56,28 @@ impl Step<'_> {
             update_time_ms: self.time_ms,
             version: self.version,
         });
-        let owner = Access::of_owner(&dataset, &self.context.secret).map_err(stop)?;
-        let held = HeldDataset { dataset: dataset.clone(), owner: Arc::new(owner) };
+        let owner = match dataset.compiled {
+            Some(_) => Some(Arc::new(Access::of_owner(&dataset, &self.context.secret).map_err(stop)?)),
+            None => None,
+        };
+        let held = HeldDataset { dataset: dataset.clone(), owner };
         self.snapshot.datasets.insert_mut(new.id.clone(), held);
         changed(Resource::Dataset(dataset))
+    }
+
+    /// What a dataset of this record type is checked by; nothing where it is a department's own that this software cannot compile.
+    fn standard(&self, dataset: &DatasetId, name: &RecordTypeName) -> Result<Option<Arc<RecordType>>, Refused> {
+        if name.owner().is_some() {
+            let own = self.snapshot.record_type(name.as_str()).ok_or_else(|| {
+                invalid("record_type", "UNKNOWN_RECORD_TYPE", "no such record type", "没有此记录标准")
+            })?;
+            return Ok(own.compiled.as_ref().ok().cloned());
+        }
+        let standard = self.context.record_types.get(name.as_str()).cloned();
+        standard.map(Some).ok_or_else(|| {
+            let (dataset, record_type) = (dataset.clone(), name.clone());
+            Refused::Stop(Stop::UnknownRecordType { dataset, record_type })
+        })
     }
 
     pub(super) fn update_dataset(&mut self, change: &DatasetChange) -> Applied {
@@ -84,7 +100,7 @@ impl Step<'_> {
             ..(*old).clone()
         });
         if let Some(held) = self.snapshot.datasets.get(&change.id) {
-            let owner = Arc::new(held.owner.with_dataset(&dataset));
+            let owner = held.owner.as_ref().map(|owner| Arc::new(owner.with_dataset(&dataset)));
             self.snapshot.datasets.insert_mut(change.id.clone(), HeldDataset { dataset: dataset.clone(), owner });
         }
         self.renew_accesses(&dataset);

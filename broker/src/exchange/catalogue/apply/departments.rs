@@ -59,14 +59,15 @@ impl Step<'_> {
         let alias = &which.alias;
         let old = self.department(alias)?;
         seen(old.version, which.expected, DEPARTMENT, alias)?;
-        let dataset = self.snapshot.owned_by(alias).next().map(|one| format!("datasets/{}", one.id));
+        let record_type = self.snapshot.record_types_of(alias).next().map(|one| format!("recordTypes/{}", one.name));
+        let dataset = || self.snapshot.owned_by(alias).next().map(|one| format!("datasets/{}", one.id));
         let subscription =
             || self.snapshot.subscriptions_of(alias).next().map(|one| format!("subscriptions/{}", one.id));
         let grant = || {
             let mut granted = self.snapshot.granted_to(alias).flatten();
             granted.find(|one| !one.grant.revoked).map(|one| format!("grants/{}", one.grant.id))
         };
-        if let Some(by) = dataset.or_else(subscription).or_else(grant) {
+        if let Some(by) = record_type.or_else(dataset).or_else(subscription).or_else(grant) {
             return Err(Error::StillReferredTo { kind: DEPARTMENT, name: alias.to_string(), by }.into());
         }
         self.snapshot.codes.remove_mut(&old.unified_social_credit_code);

@@ -95,15 +95,21 @@ impl Step<'_> {
         changed(Resource::Grant(grant))
     }
 
-    /// Compiles first: a grant that does not fit the record type changes nothing.
+    /// Compiles first: a grant that does not fit a standard of the software changes nothing. One that does not fit a department's own record type was
+    /// refused before it came here; if it comes all the same, it stands and shows nothing.
     fn put_grant(&mut self, dataset: &Arc<Dataset>, grant: Arc<Grant>) -> Applied {
-        let access = Access::of_grant(dataset, &grant, &self.context.secret).map_err(|_| {
-            invalid("fields", UNFIT, "the grant does not fit the record type", "授权内容与记录标准不符")
-        })?;
+        let access = match Access::of_grant(dataset, &grant, &self.context.secret) {
+            Ok(access) => Some(Arc::new(access)),
+            Err(_) if dataset.record_type.owner().is_some() => None,
+            Err(_) => {
+                let (en, zh) = ("the grant does not fit the record type", "授权内容与记录标准不符");
+                return Err(invalid("fields", UNFIT, en, zh));
+            }
+        };
         self.change_dependents(&grant.dataset, |dependents| {
             dependents.grants.insert(grant.id.clone());
         });
-        self.hold(Granted { grant: grant.clone(), access: Some(Arc::new(access)) });
+        self.hold(Granted { grant: grant.clone(), access });
         changed(Resource::Grant(grant))
     }
 
