@@ -58,6 +58,8 @@ fn commands_are_read_as_the_documents_write_them() {
         "inspect identifiers --column code -o csv",
         "schema check schemas -o json",
         "schema check a.json b.json --tables tables",
+        "schema check a.json --record one.json --record two.json",
+        "schema diff t/v1 t/v2 t/v3 --transitive",
         "schema diff enterprise/v1 enterprise/v2 --mode full -o yaml",
         "schema describe enterprise/v1 -o json",
         "config check node.toml",

@@ -3,7 +3,7 @@
 //! A department's own record type is held to the bounds of registration as well, so that a node says nothing that was not said here.
 //!
 //! Beside a `schema.json`, every file of `examples/valid` must be accepted and every file of `examples/invalid` refused; where an `expected.json` there names
-//! rules for a file, it must break these and no others.
+//! rules for a file, it must break these and no others. With `--record`, any file is held to the one schema that is given.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use shuqiao_schemas::engine::{RecordType, Scratch};
+use shuqiao_schemas::engine::{RecordType, Scratch, Violation};
 
 use super::{
     super::{
@@ -34,6 +34,9 @@ pub(in crate::cli) struct Check {
     /// Schema documents, or directories in which every schema.json is checked together with its examples.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Records to hold to the schema, of which there must be one: every rule that a record breaks is told with its place, and no value.
+    #[arg(long = "record", value_name = "FILE")]
+    records: Vec<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -73,7 +76,11 @@ impl Check {
         if documents.is_empty() {
             return Err(Error::Input(format!("there is no {DOCUMENT} in what was given")));
         }
-        let reports = documents.iter().map(|path| examine(path, &self.tables)).collect::<Result<Vec<_>, _>>()?;
+        if !self.records.is_empty() && documents.len() != 1 {
+            return Err(Error::Usage(format!("--record goes with one schema, not with {}", documents.len())));
+        }
+        let reports =
+            documents.iter().map(|path| examine(path, &self.tables, &self.records)).collect::<Result<Vec<_>, _>>()?;
         show(&reports, self.output)?;
         let flaws: usize = reports.iter().map(|report| report.flaws.len()).sum();
         let examples: usize = reports.iter().map(|report| report.examples).sum();
@@ -106,7 +113,7 @@ fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn examine(document: &Path, tables: &Tables) -> Result<Report, Error> {
+fn examine(document: &Path, tables: &Tables, records: &[PathBuf]) -> Result<Report, Error> {
     let mut report = Report { file: document.display().to_string(), record_type: None, examples: 0, flaws: Vec::new() };
     match RecordType::compile(&read(document)?, &tables.of(document)?) {
         Err(error) => report.flaws.extend(error.problems().iter().map(|problem| Flaw {
@@ -126,9 +133,32 @@ fn examine(document: &Path, tables: &Tables) -> Result<Report, Error> {
                     examples_of(&record_type, &directory, valid, &mut report)?;
                 }
             }
+            for record in records {
+                let file = (records.len() > 1).then(|| record.display().to_string());
+                report.examples += 1;
+                report.flaws.extend(broken_by(&record_type, &read(record)?, file.as_deref()));
+            }
         }
     }
     Ok(report)
+}
+
+/// Every rule that a record breaks; before the place stands the file, if there is more than one.
+fn broken_by(record_type: &RecordType, payload: &[u8], file: Option<&str>) -> Vec<Flaw> {
+    let Err(violations) = record_type.validate(payload, &mut Scratch::new()) else {
+        return Vec::new();
+    };
+    let place = |path: &str| match (file, path) {
+        (Some(file), path) => format!("{file} {path}"),
+        (None, "") => "(record)".to_owned(),
+        (None, path) => path.to_owned(),
+    };
+    let flaw = |one: &Violation| Flaw {
+        place: place(&one.path),
+        code: one.rule.code().to_owned(),
+        message: one.message_en.clone(),
+    };
+    violations.iter().map(flaw).collect()
 }
 
 /// A rule that an example breaks, at its place.
@@ -154,10 +184,7 @@ fn examples_of(record_type: &RecordType, directory: &Path, valid: bool, report: 
         let mut told: Vec<_> = match record_type.validate(&payload, &mut scratch) {
             Ok(_) => Vec::new(),
             Err(violations) => {
-                let broken = |one: &shuqiao_schemas::engine::Violation| Broken {
-                    path: one.path.clone(),
-                    rule: one.rule.code().to_owned(),
-                };
+                let broken = |one: &Violation| Broken { path: one.path.clone(), rule: one.rule.code().to_owned() };
                 violations.iter().map(broken).collect()
             }
         };
@@ -188,6 +215,11 @@ fn show(reports: &[Report], format: Format) -> Result<(), Error> {
     output::print(&match format {
         Format::Json => output::json(&reports)?,
         Format::Yaml => output::yaml(&reports)?,
+        // One document's flaws are the answer; of several, which has how many comes first.
+        Format::Table if reports.len() == 1 => match lines(&reports[0].flaws) {
+            lines if lines.is_empty() => "ok".to_owned(),
+            lines => lines,
+        },
         Format::Table => {
             let rows = reports.iter().map(|report| {
                 vec![
@@ -199,13 +231,16 @@ fn show(reports: &[Report], format: Format) -> Result<(), Error> {
             });
             let mut text = output::table(["record type", "examples", "flaws", "file"], rows);
             for report in reports.iter().filter(|report| !report.flaws.is_empty()) {
-                let rows =
-                    report.flaws.iter().map(|flaw| vec![flaw.place.clone(), flaw.code.clone(), flaw.message.clone()]);
-                text.push_str(&format!("\n\n# {}\n{}", report.file, output::table(["place", "code", "message"], rows)));
+                text.push_str(&format!("\n\n# {}\n{}", report.file, lines(&report.flaws)));
             }
             text
         }
     })
+}
+
+fn lines(flaws: &[Flaw]) -> String {
+    let line = |flaw: &Flaw| format!("{}: {} ({})", flaw.place, flaw.message, flaw.code);
+    flaws.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -220,7 +255,7 @@ mod tests {
     fn every_standard_of_ours_and_every_example_is_checked_and_right() {
         let documents = documents(&ours()).expect("readable");
         let reports: Vec<_> =
-            documents.iter().map(|path| examine(path, &Tables::default()).expect("readable")).collect();
+            documents.iter().map(|path| examine(path, &Tables::default(), &[]).expect("readable")).collect();
         assert_eq!(reports.len(), shuqiao_schemas::registry::Registry::builtin().names().len());
         for report in reports {
             assert_eq!(report.flaws, [], "{}", report.file);
@@ -243,7 +278,7 @@ mod tests {
         std::fs::write(at("t/v1/examples/invalid/other.json"), r#"{"id":"abcd"}"#).expect("write");
         let expected = r#"{"other.json":[{"path":"/id","rule":"REQUIRED"}]}"#;
         std::fs::write(at("t/v1/examples/invalid/expected.json"), expected).expect("write");
-        let report = examine(&at("t/v1/schema.json"), &Tables::default()).expect("readable");
+        let report = examine(&at("t/v1/schema.json"), &Tables::default(), &[]).expect("readable");
         let told: Vec<_> = report.flaws.iter().map(|flaw| (flaw.code.as_str(), flaw.message.as_str())).collect();
         assert_eq!(
             told,
@@ -256,9 +291,42 @@ mod tests {
         assert_eq!(report.examples, 3);
 
         std::fs::write(at("t/v1/schema.json"), schema.replace("maxLength", "maxLenght")).expect("write");
-        let report = examine(&at("t/v1/schema.json"), &Tables::default()).expect("readable");
+        let report = examine(&at("t/v1/schema.json"), &Tables::default(), &[]).expect("readable");
         assert_eq!(report.record_type, None);
         let [flaw, ..] = &*report.flaws else { panic!("{report:?}") };
         assert_eq!((flaw.place.as_str(), flaw.code.as_str()), ("/properties/id", "UNKNOWN_KEYWORD"));
+    }
+
+    /// The blocks of a language in Markdown.
+    fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+        let opening = format!("```{language}\n");
+        let parts = text.split(opening.as_str()).skip(1);
+        parts.filter_map(|part| part.split("\n```").next()).collect()
+    }
+
+    #[test]
+    fn the_walk_of_the_readme_is_what_the_command_answers() {
+        let readme = std::fs::read_to_string(ours().join("README.md")).expect("README");
+        let (before, walk) = readme.split_once("### From an empty file").expect("the walk");
+        let walk = walk.split("\n## ").next().expect("the walk's end");
+        let directory = tempfile::tempdir().expect("tempdir");
+        let [schema, record] = ["dog-licence.json", "wrong.json"].map(|name| directory.path().join(name));
+        let (documents, answers) = (blocks(walk, "json"), blocks(walk, "text"));
+        assert!(documents.len() >= 4 && documents.len() == answers.len(), "{} steps", documents.len());
+        for (document, answer) in documents.into_iter().zip(answers) {
+            let records = if document.contains("$id") {
+                std::fs::write(&schema, document).expect("write");
+                Vec::new()
+            } else {
+                let whole = blocks(before, "json").into_iter().find(|block| block.contains("$id")).expect("the whole");
+                std::fs::write(&schema, whole).expect("write");
+                std::fs::write(&record, document).expect("write");
+                vec![record.clone()]
+            };
+            let report = examine(&schema, &Tables::default(), &records).expect("readable");
+            let told = lines(&report.flaws);
+            assert_eq!(if told.is_empty() { "ok" } else { &told }, answer, "{document}");
+        }
+        assert!(walk.contains("schema check dog-licence.json --record wrong.json"), "the README names the command");
     }
 }

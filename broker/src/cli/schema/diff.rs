@@ -1,4 +1,4 @@
-//! `shuqiao schema diff`: what differs between two versions, and whether a promise of compatibility holds.
+//! `shuqiao schema diff`: what differs between versions, and whether a promise of compatibility holds.
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -38,16 +38,18 @@ impl From<Mode> for compatibility::Mode {
     }
 }
 
-/// `shuqiao schema diff OLD NEW`.
+/// `shuqiao schema diff OLD… NEW`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Diff {
-    /// The version that is there: a name (`enterprise/v1`), a file or a directory.
-    old: String,
-    /// The version that is to follow it.
-    new: String,
+    /// The versions that are there, oldest first, then the one that is to follow them: names (`enterprise/v1`), files or directories.
+    #[arg(required = true, num_args = 2.., value_names = ["OLD", "NEW"])]
+    versions: Vec<String>,
     /// The promise that must hold.
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+    /// Hold the promise to every version that is given, not to the last one alone.
+    #[arg(long)]
+    transitive: bool,
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -57,7 +59,8 @@ pub(in crate::cli) struct Diff {
 /// The whole answer.
 #[derive(Debug, Serialize)]
 struct Answer {
-    old: String,
+    /// The versions that the new one was compared with.
+    old: Vec<String>,
     new: String,
     /// Of all differences together.
     class: &'static str,
@@ -70,6 +73,8 @@ struct Answer {
 /// One difference.
 #[derive(Debug, Serialize)]
 struct Told {
+    /// The earlier version.
+    against: String,
     change: &'static str,
     class: &'static str,
     fields: Vec<String>,
@@ -79,16 +84,26 @@ struct Told {
 
 impl Diff {
     pub(super) fn run(self) -> Result<Exit, Error> {
-        let (old, new) = (load(&self.old, &self.tables)?, load(&self.new, &self.tables)?);
-        let answer = compare(&old, &new, self.mode);
+        let versions = self.versions.iter().map(|one| load(one, &self.tables)).collect::<Result<Vec<_>, _>>()?;
+        let Some((new, history)) = versions.split_last() else {
+            return Err(Error::Usage("two versions or more".to_owned()));
+        };
+        let history: Vec<&RecordType> = history.iter().map(|version| &**version).collect();
+        let answer = compare(&history, new, self.mode, self.transitive);
         output::print(&match self.output {
             Format::Json => output::json(&answer)?,
             Format::Yaml => output::yaml(&answer)?,
             Format::Table => output::table(
-                ["change", "class", "breaks", "fields"],
+                ["against", "change", "class", "breaks", "fields"],
                 answer.differences.iter().map(|one| {
                     let breaks = if one.breaks { "yes" } else { "no" };
-                    vec![one.change.to_owned(), one.class.to_owned(), breaks.to_owned(), one.fields.join(" ")]
+                    vec![
+                        one.against.clone(),
+                        one.change.to_owned(),
+                        one.class.to_owned(),
+                        breaks.to_owned(),
+                        one.fields.join(" "),
+                    ]
                 }),
             ),
         })?;
@@ -97,18 +112,25 @@ impl Diff {
     }
 }
 
-fn compare(old: &RecordType, new: &RecordType, mode: Mode) -> Answer {
+fn compare(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bool) -> Answer {
     let promise = compatibility::Mode::from(mode);
-    let differences = compatibility::compare(old, new);
-    let class = compatibility::class(&differences);
-    let told = |one: Difference| Told {
+    let first = if transitive { 0 } else { history.len().saturating_sub(1) };
+    let old = history.get(first..).unwrap_or_default();
+    let told = |against: &RecordType, one: Difference| Told {
+        against: against.name().to_owned(),
         change: one.name,
         class: one.class.as_str(),
         breaks: !one.class.keeps(promise),
         fields: one.fields,
     };
+    let (mut class, mut differences) = (compatibility::Class::Full, Vec::new());
+    for old in old {
+        let found = compatibility::compare(old, new);
+        class = class.and(compatibility::class(&found));
+        differences.extend(found.into_iter().map(|one| told(old, one)));
+    }
     Answer {
-        old: old.name().to_owned(),
+        old: old.iter().map(|version| version.name().to_owned()).collect(),
         new: new.name().to_owned(),
         class: class.as_str(),
         mode: match mode {
@@ -116,15 +138,15 @@ fn compare(old: &RecordType, new: &RecordType, mode: Mode) -> Answer {
             Mode::Forward => "forward",
             Mode::Full => "full",
         },
-        compatible: class.keeps(promise),
-        differences: differences.into_iter().map(told).collect(),
+        compatible: compatibility::check(history, new, promise, transitive).is_empty(),
+        differences,
     }
 }
 
 impl Answer {
     fn summary(&self) -> String {
         let count = self.differences.len();
-        let head = format!("{} to {}: {count} differences, {}", self.old, self.new, self.class);
+        let head = format!("{} to {}: {count} differences, {}", self.old.join(", "), self.new, self.class);
         if self.compatible {
             return format!("{head}; {} compatibility holds", self.mode);
         }
@@ -153,13 +175,26 @@ mod tests {
     fn a_difference_is_named_with_its_class_and_fields_and_judged_by_the_mode() {
         let (old, new) = (version(1, ""), version(2, r#","note":{"type":"string","maxLength":9}"#));
         for (mode, compatible) in [(Mode::Backward, true), (Mode::Forward, false), (Mode::Full, false)] {
-            let answer = compare(&old, &new, mode);
+            let answer = compare(&[&old], &new, mode, false);
             assert_eq!((answer.compatible, answer.class), (compatible, "backward"), "{mode:?}");
             let [one] = &*answer.differences else { panic!("{answer:?}") };
             assert_eq!((one.change, one.class, one.breaks), ("field-added", "backward", !compatible));
             assert_eq!(one.fields, ["/note"]);
             assert_eq!(answer.summary().contains("next: "), !compatible);
         }
-        assert!(compare(&old, &old, Mode::Full).compatible);
+        assert!(compare(&[&old], &old, Mode::Full, true).compatible);
+    }
+
+    #[test]
+    fn a_transitive_promise_is_held_to_every_version() {
+        let first = version(1, r#","note":{"type":"string","maxLength":9}"#);
+        let (second, third) = (version(2, ""), version(3, r#","note":{"type":"string","maxLength":5}"#));
+        let last = compare(&[&first, &second], &third, Mode::Backward, false);
+        assert!(last.compatible && last.old == ["t/v2"], "{last:?}");
+        let all = compare(&[&first, &second], &third, Mode::Backward, true);
+        let breaking: Vec<_> =
+            all.differences.iter().filter(|one| one.breaks).map(|one| (&*one.against, one.change)).collect();
+        assert_eq!(breaking, [("t/v1", "max-length-changed")]);
+        assert!(!all.compatible && all.old == ["t/v1", "t/v2"] && all.summary().starts_with("t/v1, t/v2 to t/v3: "));
     }
 }
