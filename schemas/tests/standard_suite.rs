@@ -1,6 +1,7 @@
 //! The groups of the JSON-Schema-Test-Suite that speak of keywords of the profile.
 //!
-//! The suite is not copied here. It comes inside a registry package, the source distribution of Python's `jsonschema`:
+//! The suite is not copied here. It comes inside a registry package, the source distribution of Python's `jsonschema`; `tests/run` fetches it, and by
+//! hand it is:
 //!
 //! ```text
 //! pip download jsonschema==4.23.0 --no-deps --no-binary :all: && tar xzf jsonschema-4.23.0.tar.gz
