@@ -260,6 +260,29 @@ async fn half_of_a_header_is_waited_for_while_the_file_is_fresh() {
 }
 
 #[tokio::test]
+async fn a_first_row_in_the_place_of_the_header_is_not_quoted() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("export.csv");
+    let row = line("示例厂", &code(1), "N/A");
+    let cr = |text: &str| text.replace("\r\n", "\r");
+    let many: String = (0..2_000).map(|number| line("示例厂", &code(number), "N/A")).collect();
+    for (content, words) in [
+        (row.clone(), "has 10 column(s), none that is configured; is the header line missing?"),
+        (cr(&format!("{HEADER}{row}")), "do lines end with CR alone?"),
+        (cr(&format!("{HEADER}{many}")), "do lines end with CR alone?"),
+        (format!("企业名称,示例街道 8 号\r\n{row}"), "2 column(s), of which 企业名称 are configured"),
+    ] {
+        std::fs::write(&path, &content).expect("writes");
+        let error = open(&table(&path, "utf-8"), None, true).await.next_batch().await.expect_err("no header");
+        let told = format!("{} {error:?}", error.chain());
+        assert!(told.contains(words), "{told}");
+        for personal in ["顾某某", "示例", &code(1)] {
+            assert!(!told.contains(personal), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_what_it_should_be_is_told_before_a_row_is_read() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("export.csv");

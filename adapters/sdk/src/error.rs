@@ -101,9 +101,37 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
     line
 }
 
+/// A database's error of which only the number is told: its words may quote a value.
+#[derive(Debug, thiserror::Error)]
+#[error("error {0}; its words are left out, since they may quote a value")]
+struct Wordless(String);
+
+/// An error of a database as a cause. `speaks`: whether the words of the error with this code are about tables, access and the server, never about a value.
+pub(crate) fn without_values(cause: sqlx::Error, speaks: impl Fn(&str) -> bool) -> Box<dyn StdError + Send + Sync> {
+    let sqlx::Error::Database(told) = &cause else { return Box::new(cause) };
+    // MySQL's numbers stand beside the standard's five characters.
+    let number = told.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number().to_string());
+    let code = number.or_else(|| told.code().map(|code| code.into_owned())).unwrap_or_default();
+    if speaks(&code) { Box::new(cause) } else { Box::new(Wordless(code)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_error_of_a_database_quotes_no_value() {
+        use sqlx::Connection as _;
+        let mut database = sqlx::SqliteConnection::connect("sqlite::memory:").await.expect("opens");
+        let refused = || sqlx::query("SELECT no_such_column");
+        let cause = refused().execute(&mut database).await.expect_err("refused");
+        let told = AdapterError::protocol("reading").because(without_values(cause, |_| false));
+        assert_eq!(told.chain(), "reading: error 1; its words are left out, since they may quote a value");
+        assert!(!format!("{told:?}").contains("no_such_column"));
+        let cause = refused().execute(&mut database).await.expect_err("refused");
+        let told = AdapterError::configuration("reading").because(without_values(cause, |code| code == "1"));
+        assert!(told.chain().contains("no_such_column"), "{}", told.chain());
+    }
 
     #[test]
     fn a_chain_names_every_layer_once() {

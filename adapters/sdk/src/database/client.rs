@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::DatabaseConfig;
-use crate::{AdapterError, ErrorClass, text::LegacyEncoding};
+use crate::{AdapterError, ErrorClass, error::without_values, text::LegacyEncoding};
 
 /// How long to wait for a connection before the runner's back-off takes over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -283,7 +283,8 @@ fn found(row: &MySqlRow) -> Result<Found, sqlx::Error> {
 /// Some servers call the same expression text and some bytes.
 fn text(row: &MySqlRow, index: usize) -> Result<Option<String>, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(index)?;
-    bytes.map(String::from_utf8).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    // Of the error only where it is: the whole of it holds the bytes.
+    bytes.map(String::from_utf8).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error.utf8_error())))
 }
 
 /// Bytes of one value by the encoding in which they arrive.
@@ -298,7 +299,15 @@ pub(super) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
         sqlx::Error::PoolTimedOut => ": nobody answers; is it up, and reachable from here?",
         _ => "",
     };
-    AdapterError::new(class(&cause), format!("the legacy database: {doing}{words}")).because(cause)
+    AdapterError::new(class(&cause), format!("the legacy database: {doing}{words}"))
+        .because(without_values(cause, speaks))
+}
+
+/// Whose words are about tables, access and the server. Others quote a value: `Incorrect datetime value: '…'`, `Duplicate entry '…'`.
+fn speaks(number: &str) -> bool {
+    number.parse().is_ok_and(|number: u16| {
+        class_of(number) == ErrorClass::Configuration || matches!(number, 1040 | 1053 | 1205 | 1213 | 1317)
+    })
 }
 
 fn class(error: &sqlx::Error) -> ErrorClass {
@@ -334,6 +343,12 @@ mod tests {
     #[test]
     fn identifiers_cannot_leave_their_quotes() {
         assert_eq!(quote("a`; DROP TABLE b"), "`a``; DROP TABLE b`");
+    }
+
+    #[test]
+    fn what_the_database_says_of_a_value_is_not_told() {
+        assert!(!speaks("1292") && !speaks("1366") && !speaks("1062") && !speaks(""));
+        assert!(speaks("1146") && speaks("1045") && speaks("1040"));
     }
 
     #[test]

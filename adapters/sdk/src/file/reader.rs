@@ -21,6 +21,11 @@ use crate::{
 const READ_BYTES: usize = 256 * 1024;
 /// The largest header that is worth reading.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Why a line may be no header.
+const CARRIAGE_RETURN: (&str, &str) = (
+    "; it holds a carriage return: do lines end with CR alone? export with LF or CR LF",
+    "；首行含有回车符，行尾可能只有 CR，请以 LF 或 CRLF 换行导出",
+);
 
 /// A row's bytes, and its fields in the order of the header.
 pub(super) struct RawRow {
@@ -221,7 +226,12 @@ impl Reader {
                 End::Beyond | End::InQuotes if !self.at_end && bytes.len() < HEADER_BYTES_MAX => {
                     self.fill().map_err(unreadable)?;
                 }
-                _ => return Err(AdapterError::protocol("the file has no header row within 64 KiB 文件没有表头")),
+                _ => {
+                    let (hint, hint_zh) = if bytes.contains(&b'\r') { CARRIAGE_RETURN } else { ("", "") };
+                    return Err(AdapterError::protocol(format!(
+                        "the file has no header row within 64 KiB{hint} 文件没有表头{hint_zh}"
+                    )));
+                }
             }
         }
     }
@@ -266,12 +276,7 @@ fn header(header: &[String], dialect: Dialect, columns: &[&str]) -> Result<Layou
     let missing: Vec<&str> = columns.iter().copied().filter(|name| !places.contains_key(name)).collect();
     let twice: Vec<&str> = columns.iter().copied().filter(|name| repeated.contains(name)).collect();
     if !missing.is_empty() {
-        return Err(AdapterError::configuration(format!(
-            "the file has no column {}; it has {} 文件缺少列：{}（不存在的列请在 columns 中置空）",
-            missing.join(", "),
-            header.join(", "),
-            missing.join("、")
-        )));
+        return Err(AdapterError::configuration(without(&missing, header, columns)));
     }
     if !twice.is_empty() {
         return Err(AdapterError::configuration(format!(
@@ -282,6 +287,28 @@ fn header(header: &[String], dialect: Dialect, columns: &[&str]) -> Result<Layou
     }
     let columns = columns.iter().filter_map(|name| places.get(name).copied()).collect();
     Ok(Layout { dialect, width: header.len(), columns })
+}
+
+/// What is missing, and what helps to see why. Of the file's own words only those that the configuration knows: where the header line is missing, the
+/// first row stands in its place, and where lines end otherwise, the whole file.
+fn without(missing: &[&str], header: &[String], columns: &[&str]) -> String {
+    let known: Vec<&str> = columns.iter().copied().filter(|name| !missing.contains(name)).collect();
+    let (en, zh) = if known.is_empty() {
+        (
+            String::from("none that is configured; is the header line missing?"),
+            "均不在配置之中（是否缺少表头行？）".into(),
+        )
+    } else {
+        (format!("of which {} are configured", known.join(", ")), format!("其中配置所列的有：{}", known.join("、")))
+    };
+    let (hint, hint_zh) = if header.iter().any(|name| name.contains('\r')) { CARRIAGE_RETURN } else { ("", "") };
+    format!(
+        "the file has no column {}; its first line has {count} column(s), {en}{hint} \
+         文件缺少列：{}（不存在的列请在 columns 中置空）；首行共 {count} 列，{zh}{hint_zh}",
+        missing.join(", "),
+        missing.join("、"),
+        count = header.len()
+    )
 }
 
 pub(super) fn unreadable(cause: io::Error) -> AdapterError {

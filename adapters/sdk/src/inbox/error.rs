@@ -1,15 +1,22 @@
 //! Which database errors pass by themselves.
 
-use crate::{AdapterError, ErrorClass};
+use crate::{AdapterError, ErrorClass, error::without_values};
 
-/// An error of the inbox's database, with what can be done about it. sqlx's own words name no value.
+/// An error of the inbox's database, with what can be done about it.
 pub(super) fn classify(doing: &str, cause: sqlx::Error) -> AdapterError {
     let words = match cause {
         // The pool tries again and again, and forgets why.
         sqlx::Error::PoolTimedOut => ": nobody answers; is it up, and reachable from here?",
         _ => "",
     };
-    AdapterError::new(class(&cause), format!("the inbox database: {doing}{words}")).because(cause)
+    AdapterError::new(class(&cause), format!("the inbox database: {doing}{words}"))
+        .because(without_values(cause, speaks))
+}
+
+/// Whose words are about tables, access and the server. Those of PostgreSQL's data exceptions quote the value.
+fn speaks(code: &str) -> bool {
+    let is_sqlstate = code.len() == 5;
+    !is_sqlstate || matches!(code.get(..2), Some("08" | "28" | "3D" | "3F" | "40" | "42" | "53" | "55" | "57" | "58"))
 }
 
 fn class(error: &sqlx::Error) -> ErrorClass {
@@ -44,6 +51,13 @@ fn sqlstate(code: &str) -> ErrorClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_postgres_says_of_a_value_is_not_told() {
+        // invalid input syntax for type json: "…"; duplicate key: only its detail quotes, which is never read, but not to be relied on.
+        assert!(!speaks("22P02") && !speaks("23505") && !speaks("XX000"));
+        assert!(speaks("42P01") && speaks("28P01") && speaks("517"));
+    }
 
     #[test]
     fn a_restarting_database_is_waited_for_and_a_missing_table_is_not() {
