@@ -150,13 +150,15 @@ pub enum Error {
     /// A newer stream serves the subscription, or it was sought.
     #[error("a newer stream serves this subscription")]
     SubscriptionTakenOver,
-    /// The log no longer holds the position.
-    #[error("partition {} no longer holds offset {}: it begins at {first}", .position.partition, .position.offset)]
+    /// The log does not hold the position: retention took it, or the log ends before it.
+    #[error("{}", not_held(*.position, *.first, *.next))]
     PositionBeyondRetention {
         /// What was asked for.
         position: Position,
         /// The oldest offset held.
         first: u64,
+        /// The offset that the next record gets.
+        next: u64,
     },
     /// The view has not applied the position in time.
     #[error("the view has not applied the position yet")]
@@ -201,6 +203,15 @@ pub enum Error {
     /// Our bug.
     #[error("internal error")]
     Internal(#[source] Cause),
+}
+
+fn not_held(position: Position, first: u64, next: u64) -> String {
+    let Position { partition, offset } = position;
+    if offset < first {
+        format!("partition {partition} no longer holds offset {offset}: it begins at {first}")
+    } else {
+        format!("partition {partition} does not reach to offset {offset}: its next record gets {next}")
+    }
 }
 
 impl Error {

@@ -86,9 +86,10 @@ impl From<Error> for crate::exchange::Error {
             Error::DiskFull(_) => Self::DiskFull(Arc::new(error)),
             Error::Corrupt(_) => Self::DataLoss(Arc::new(error)),
             Error::Closed => Self::Draining,
-            Error::OutOfRange { partition, offset, first, .. } => Self::PositionBeyondRetention {
+            Error::OutOfRange { partition, offset, first, next, .. } => Self::PositionBeyondRetention {
                 position: crate::exchange::model::Position { partition, offset },
                 first,
+                next,
             },
             Error::TooLarge { limit, .. } => {
                 Self::BatchTooLarge { limit: u64::try_from(limit).unwrap_or(u64::MAX), unit: "bytes" }

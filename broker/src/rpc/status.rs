@@ -210,7 +210,7 @@ mod tests {
             Error::SourceFenced,
             Error::SequenceWentBack { sequence: 1, previous: 2 },
             Error::SubscriptionTakenOver,
-            Error::PositionBeyondRetention { position: Position { partition: 0, offset: 1 }, first: 2 },
+            Error::PositionBeyondRetention { position: Position { partition: 0, offset: 1 }, first: 2, next: 3 },
             Error::ViewBehind,
             Error::BatchTooLarge { limit: 1, unit: "records" },
             Error::QuotaExhausted { what: "queries at once", retry_after: Duration::from_secs(3) },

@@ -266,25 +266,39 @@ impl Catalogue {
         apply(&mut copy, snapshot.epoch, entry, &self.context).map_err(Error::internal)
     }
 
-    /// What must be there before the command is appended: a new dataset's topic, and where "now" is.
+    /// What must be there before the command is appended: a new dataset's topic, and where "now" is. A start behind the log's end would make a subscription
+    /// that cannot be opened.
     async fn prepare(&self, snapshot: &Snapshot, command: &mut Command) -> Result<(), Error> {
-        let (dataset, start) = match command {
+        let (path, dataset, start) = match command {
             Command::CreateDataset(new) => {
                 let topic = Topic::dataset(&self.options.topic_prefix, &new.id);
                 let retention = Retention::CompactAfter { window_ms: new.retention_ms };
                 let spec = TopicSpec { topic, partitions: new.partitions, retention };
                 return self.log.ensure_topic(&spec).await.map_err(Error::from);
             }
-            Command::CreateSubscription(new) => (Some(&new.dataset), &mut new.start),
+            Command::CreateSubscription(new) => ("start", Some(&new.dataset), &mut new.start),
             Command::UpdateSubscription(change) => {
                 let Some(seek) = &mut change.seek else { return Ok(()) };
-                (snapshot.subscription(change.id.as_str()).map(|one| &one.dataset), seek)
+                ("seek", snapshot.subscription(change.id.as_str()).map(|one| &one.dataset), seek)
             }
             _ => return Ok(()),
         };
         let dataset = dataset.and_then(|id| snapshot.dataset(id.as_str()));
-        if let (Start::Now(ends), Some(dataset)) = (start, dataset) {
-            *ends = self.log.bounds(&dataset.topic).await?.iter().map(|bounds| bounds.next).collect();
+        let Some(dataset) = dataset else { return Ok(()) };
+        match start {
+            Start::Now(ends) => {
+                *ends = self.log.bounds(&dataset.topic).await?.iter().map(|bounds| bounds.next).collect();
+            }
+            Start::Positions(positions) => {
+                for (bounds, partition) in self.log.bounds(&dataset.topic).await?.iter().zip(0..) {
+                    if positions.iter().any(|(named, offset)| *named == partition && *offset > bounds.next) {
+                        let en = format!("partition {partition} ends before it: the next record gets {}", bounds.next);
+                        let zh = format!("分区 {partition} 尚未到达该位点：下一条记录的位点为 {}", bounds.next);
+                        return Err(Error::invalid(path, "BEHIND_THE_END", en, zh));
+                    }
+                }
+            }
+            Start::Beginning | Start::Time(_) => {}
         }
         Ok(())
     }

@@ -331,7 +331,7 @@ impl Room {
         for ((partition, bounds), offset) in (0..).zip(bounds).zip(&begin) {
             if !(bounds.first..=bounds.next).contains(offset) {
                 let position = Position { partition, offset: *offset };
-                return Err(Error::PositionBeyondRetention { position, first: bounds.first });
+                return Err(Error::PositionBeyondRetention { position, first: bounds.first, next: bounds.next });
             }
         }
         if begin.len() == bounds.len() { Ok(begin) } else { Err(Error::DataLoss(Arc::new(AnotherShape))) }

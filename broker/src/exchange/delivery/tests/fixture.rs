@@ -109,6 +109,10 @@ impl House {
     }
 
     pub(crate) async fn seek(&self, seek: Start) {
+        self.try_seek(seek).await.expect("is sought");
+    }
+
+    pub(crate) async fn try_seek(&self, seek: Start) -> Result<(), Error> {
         let old = self.city.catalogue.snapshot().subscription(SUBSCRIPTION).unwrap().clone();
         let change = SubscriptionChange {
             id: old.id.clone(),
@@ -117,7 +121,7 @@ impl House {
             purpose: old.purpose.clone(),
             seek: Some(seek),
         };
-        self.city.command(&taxation(), Command::UpdateSubscription(change)).await;
+        self.city.catalogue.execute(&taxation(), Command::UpdateSubscription(change)).await.map(drop)
     }
 
     pub(crate) async fn publish(&self, records: Vec<NewRecord>) {

@@ -151,12 +151,40 @@ async fn a_position_beyond_retention_is_told() {
     let next = house.log.bounds(&topic()).await.unwrap()[0].next;
     house.log.log.trim(&topic(), 0, next).await.unwrap();
     match house.try_stream(SUBSCRIPTION, 100, Vec::new()).await {
-        Err(Error::PositionBeyondRetention { position, first }) => {
+        Err(error @ Error::PositionBeyondRetention { position, first, .. }) => {
             assert_eq!((position.partition, first), (0, next));
+            assert!(error.to_string().contains("no longer holds"), "{error}");
         }
         other => panic!("{other:?}"),
     }
     house.seek(Start::Beginning).await;
+    drop(house.stream(100).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_start_behind_the_logs_end_is_refused_before_it_becomes_a_subscription() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    house.publish(many(1, 20)).await;
+    let bounds = house.log.bounds(&topic()).await.unwrap();
+    let end = bounds[0].next;
+    let at = |partition, offset| Start::positions([Position { partition, offset }]);
+    for (start, rule) in
+        [(at(0, end + 1), "BEHIND_THE_END"), (at(0, u64::MAX), "BEHIND_THE_END"), (at(9, 0), "UNKNOWN_PARTITION")]
+    {
+        let sought = house.try_seek(start.clone()).await;
+        assert!(matches!(&sought, Err(Error::InvalidField(told)) if told[0].rule == rule), "{start:?}: {sought:?}");
+        let new = NewSubscription {
+            id: "taxation.second".parse().unwrap(),
+            start,
+            ..new_subscription(SUBSCRIPTION, DATASET)
+        };
+        let made = house.city.catalogue.execute(&taxation(), Command::CreateSubscription(new)).await.map(drop);
+        assert!(matches!(&made, Err(Error::InvalidField(told)) if told[0].rule == rule), "{made:?}");
+    }
+    // The end itself is where the next record will be.
+    house.try_seek(at(0, end)).await.unwrap();
     drop(house.stream(100).await);
     house.close().await;
 }
