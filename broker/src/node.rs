@@ -123,6 +123,17 @@ pub struct Rebuilt {
     pub count: u64,
     /// SHA-256 as `shuqiao_proto::digest` lays it out.
     pub digest: [u8; 32],
+    /// What the log had lost, and with the old rows is gone.
+    pub lost: Option<Lost>,
+}
+
+/// What an operator gave up with a rebuild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Where the log ended, and where the view was.
+    pub ahead: view::Ahead,
+    /// Live records that the old rows held.
+    pub records: u64,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains within the grace period.
@@ -295,23 +306,49 @@ pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<
     let tasks = Tasks::default();
     let rooms = Rooms::open(&config, &mut telemetry::registry(), &tasks).await?;
     let snapshot = rooms.catalogue.snapshot();
-    let ids: Vec<_> = match dataset {
+    let only_one = dataset.is_some();
+    let unknown = |id: &DatasetId| snapshot.dataset(id.as_str()).is_none();
+    let (forgotten, ids): (Vec<_>, Vec<_>) = match dataset {
         Some(id) => {
-            let dataset = snapshot.dataset(id.as_str()).ok_or_else(|| Error::NoDataset(id.clone()))?;
-            dataset.standard().map_err(Error::Unusable)?;
+            if let Some(dataset) = snapshot.dataset(id.as_str()) {
+                dataset.standard().map_err(Error::Unusable)?;
+            }
             vec![id]
         }
-        None => snapshot.datasets().filter(|one| one.compiled.is_some()).map(|one| one.id.clone()).collect(),
-    };
+        None => {
+            let known = snapshot.datasets().filter(|one| one.compiled.is_some()).map(|one| one.id.clone());
+            rooms.view.held_datasets().into_iter().filter(unknown).chain(known).collect()
+        }
+    }
+    .into_iter()
+    .partition(unknown);
     let mut rebuilt = Vec::with_capacity(ids.len());
+    for id in forgotten {
+        match rooms.view.forgotten(&*rooms.log, &rooms.high_waters, &id).await.map_err(Error::View)? {
+            Some(ahead) => {
+                let records = rooms.view.abandon(&id).await.map_err(Error::View)?;
+                let (count, digest) = shuqiao_proto::digest::RecordsDigest::default().finish();
+                rebuilt.push(Rebuilt { dataset: id, equal: false, count, digest, lost: Some(Lost { ahead, records }) });
+            }
+            // Deleted: its rows go by themselves.
+            None if only_one => return Err(Error::NoDataset(id)),
+            None => {}
+        }
+    }
     for dataset in ids {
         let topic = &snapshot.dataset(dataset.as_str()).ok_or_else(|| Error::NoDataset(dataset.clone()))?.topic;
-        let ends: Vec<_> = (0..).zip(rooms.log.bounds(topic).await?.iter().map(|bounds| bounds.next)).collect();
-        rooms.view.wait_applied(&dataset, &ends, REBUILD_WAIT).await.map_err(Error::View)?;
+        let applied = rooms.view.applied(&dataset);
+        let bounds = rooms.log.bounds(topic).await?;
+        let ahead = view::ahead(&applied, &bounds);
+        if ahead.is_none() {
+            let ends: Vec<_> = (0..).zip(bounds.iter().map(|bounds| bounds.next)).collect();
+            rooms.view.wait_applied(&dataset, &ends, REBUILD_WAIT).await.map_err(Error::View)?;
+        }
         let outcome = rebuild_when_followed(&rooms.view, &dataset).await.map_err(Error::View)?;
         let (view, id) = (rooms.view.clone(), dataset.clone());
         let (count, digest) = rooms::blocking(move || view.records_digest(&id)).await?.map_err(Error::View)?;
-        rebuilt.push(Rebuilt { dataset, equal: outcome.before == outcome.after, count, digest });
+        let lost = ahead.map(|ahead| Lost { ahead, records: outcome.before.records });
+        rebuilt.push(Rebuilt { dataset, equal: outcome.before == outcome.after, count, digest, lost });
     }
     tasks.drain(config.node.grace_period).await;
     rooms.log.close().await;

@@ -13,7 +13,11 @@ use super::{
     output::{self, Format},
     query,
 };
-use crate::{config::Config, exchange::model::DatasetId};
+use crate::{
+    config::Config,
+    exchange::model::DatasetId,
+    node::{Lost, Rebuilt},
+};
 
 /// `shuqiao serve`.
 #[derive(Args, Debug)]
@@ -184,7 +188,8 @@ fn audit_row(entry: &v1::AuditEntry) -> Vec<String> {
 pub(super) enum View {
     /// Count and digest of a dataset in a running node's view.
     Digest(query::Digest),
-    /// Build a stopped node's view anew from its log, and print its digests.
+    /// Build a stopped node's view anew from its log, and print its digests. Where the log has lost records, this accepts it: what the rows held beyond
+    /// the log is given up, and told.
     Rebuild {
         /// The node's configuration.
         #[arg(long, env = "SHUQIAO_CONFIG", value_name = "FILE")]
@@ -210,6 +215,10 @@ impl View {
                     ]
                 });
                 output::print(&output::table(["dataset", "count", "digest", "rows before"], rows))?;
+                for Rebuilt { dataset, count, lost, .. } in &rebuilt {
+                    let Some(Lost { ahead, records }) = lost else { continue };
+                    output::print(&format!("{dataset}: {ahead}; {records} record(s) before, {count} now"))?;
+                }
                 Ok(Exit::Success)
             }
         }

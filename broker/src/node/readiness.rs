@@ -8,7 +8,7 @@ use crate::{
     log::{Health, Log},
     shutdown::Tasks,
     telemetry::Readiness,
-    view::View,
+    view::{View, ahead},
 };
 
 /// How often the log and the catalogue are asked: cheap questions to this process's own memory.
@@ -19,14 +19,15 @@ const VIEW_WAIT: Duration = Duration::from_secs(5);
 const LOG: &str = "log";
 const CATALOGUE: &str = "catalogue";
 const VIEW: &str = "view";
+const RECORDS: &str = "records";
 
 /// Watches the rooms until the tasks are told to stop. A node whose view has not yet read what the log held at start is not ready: queries would answer from the
 /// past.
 pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
-    for condition in [LOG, CATALOGUE, VIEW] {
+    for condition in [LOG, CATALOGUE, VIEW, RECORDS] {
         readiness.expect(condition);
     }
-    let (log, catalogue) = (rooms.log.clone(), rooms.catalogue.clone());
+    let (log, catalogue, view) = (rooms.log.clone(), rooms.catalogue.clone(), rooms.view.clone());
     let (reporting, token, all) = (readiness.clone(), tasks.token(), tasks.clone());
     tasks.spawn("readiness", async move {
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -38,6 +39,14 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
             match log.health() {
                 Health::Good => reporting.met(LOG),
                 Health::Bad(reason) => reporting.unmet(LOG, reason),
+            }
+            match view.lost().as_slice() {
+                [] => reporting.met(RECORDS),
+                [(dataset, ahead), more @ ..] => {
+                    let more =
+                        if more.is_empty() { String::new() } else { format!("; and {} more datasets", more.len()) };
+                    reporting.unmet(RECORDS, format!("{dataset}: {ahead}; `shuqiao view rebuild` accepts that{more}"));
+                }
             }
             match catalogue.failure() {
                 None => reporting.met(CATALOGUE),
@@ -75,6 +84,7 @@ async fn catch_up(log: Arc<dyn Log>, catalogue: Arc<Catalogue>, view: Arc<View>,
 }
 
 async fn caught_up(log: &dyn Log, view: &View, dataset: &DatasetId, topic: &crate::log::Topic) -> Result<(), String> {
+    let applied = view.applied(dataset);
     let bounds = match log.bounds(topic).await {
         Ok(bounds) => bounds,
         Err(error) => {
@@ -82,6 +92,10 @@ async fn caught_up(log: &dyn Log, view: &View, dataset: &DatasetId, topic: &crat
             return Err(error.to_string());
         }
     };
+    if let Some(ahead) = ahead(&applied, &bounds) {
+        tokio::time::sleep(INTERVAL).await;
+        return Err(format!("{dataset}: {ahead}"));
+    }
     let ends: Vec<_> = (0..).zip(bounds.iter().map(|bounds| bounds.next)).collect();
     view.wait_applied(dataset, &ends, VIEW_WAIT).await.map_err(|error| error.to_string())
 }

@@ -25,6 +25,7 @@ pub(super) struct Rooms {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) audit: Arc<Audit>,
     pub(super) view: Arc<View>,
+    pub(super) high_waters: Arc<HighWaters>,
     pub(super) secret: ExchangeSecret,
     pub(super) clock: Clock,
 }
@@ -67,8 +68,9 @@ impl Rooms {
         let view = blocking(move || View::open(&path, view_options)).await?.map_err(Error::View)?;
         let high_waters =
             HighWaters::open(log.clone(), &config.log.topic_prefix, &config.node.name, clock.clone()).await;
-        view.follow(log.clone(), catalogue.clone(), high_waters.map_err(Error::View)?, tasks);
-        Ok(Self { log, catalogue, audit, view, secret, clock })
+        let high_waters = high_waters.map_err(Error::View)?;
+        view.follow(log.clone(), catalogue.clone(), high_waters.clone(), tasks);
+        Ok(Self { log, catalogue, audit, view, high_waters, secret, clock })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Following the log: one task a dataset, started and stopped with the catalogue.
 //!
 //! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
-//! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew.
+//! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew. Where
+//! the log ends before what was read of it, it leaves everything as it is ([`super::loss`]).
 //! When the catalogue no longer knows the dataset, its rows go. What it has seen of the sources it writes down ([`super::high_water`]) from time to time and
 //! when it is told to stop.
 
@@ -20,9 +21,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View,
+    Ahead, Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View, ahead,
     apply::Applier,
-    layout::{NOWHERE, ROW_VERSION, Space},
+    layout::{ROW_VERSION, Space},
 };
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
@@ -63,6 +64,19 @@ impl View {
                     if let Some((stop, task)) = followed.remove(&id) {
                         stop.cancel();
                         drop(task.await);
+                    } else {
+                        // Deleted while this node was away, or lost from the catalogue as from its own log.
+                        match view.forgotten(&*log, &high_waters, &id).await {
+                            Ok(None) => {}
+                            Ok(Some(ahead)) => {
+                                view.tell_lost(&id, ahead);
+                                continue;
+                            }
+                            Err(error) => {
+                                tracing::warn!(dataset = %id, %error, "rows of a dataset that the catalogue does not know stay");
+                                continue;
+                            }
+                        }
                     }
                     if let Err(error) = view.forget(&id).await {
                         tracing::warn!(dataset = %id, %error, "rows of a deleted dataset stay until the next start");
@@ -85,17 +99,6 @@ impl View {
                 }
             }
         });
-    }
-
-    /// Removes the rows of a dataset that is gone. Readers that hold a snapshot keep what they see.
-    async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
-        let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
-        let (store, id, space) = (self.store.clone(), id.clone(), held.space.swap(NOWHERE, Ordering::AcqRel));
-        blocking(move || {
-            store.retire(&id, space)?;
-            store.drop_space(space)
-        })
-        .await
     }
 
     /// Follows one dataset until it is told to stop or `target` no longer knows it.
@@ -169,6 +172,13 @@ impl Follower {
         requests: &mut mpsc::Receiver<Request>,
         progress: &mut bool,
     ) -> Result<(), Error> {
+        if let Some(held) = self.view.held(&target.id) {
+            let applied = held.applied.borrow().clone();
+            if let Some(ahead) = ahead(&applied, &self.log.bounds(&target.topic).await?) {
+                *held.requests.lock() = Some(sender.clone());
+                return self.keep(target, &held, ahead, requests).await;
+            }
+        }
         let held = self.hold(target).await?;
         *held.requests.lock() = Some(sender.clone());
         let mut applier = self.load(target, held.space.load(Ordering::Acquire)).await?;
@@ -219,6 +229,37 @@ impl Follower {
                     held.applied.send_replace(applier.next().to_vec());
                     *progress = true;
                 }
+            }
+        }
+    }
+
+    /// Leaves rows of which the log has lost the entries as they are, until an operator accepts that, or the dataset goes.
+    async fn keep(
+        &self,
+        target: &Target,
+        held: &Arc<Held>,
+        ahead: Ahead,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), Error> {
+        self.view.tell_lost(&target.id, ahead);
+        let mut upkeep = tokio::time::interval(self.view.options.upkeep_interval);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                request = requests.recv() => {
+                    let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
+                    let rebuilt = match self.load(target, held.space.load(Ordering::Acquire)).await {
+                        Ok(applier) => self.rebuild(target, held, applier).await,
+                        Err(error) => Err(error),
+                    };
+                    if rebuilt.is_ok() {
+                        self.view.lost.lock().remove(&target.id);
+                    }
+                    drop(answer.send(rebuilt));
+                    return Ok(());
+                }
+                _ = upkeep.tick() => if (self.target)().is_none() { return Ok(()) },
             }
         }
     }
@@ -390,12 +431,14 @@ impl Follower {
     }
 }
 
-/// Whether something below `until` has yet to be read, as far as the log goes at all (it may have lost its end: then the view must not outlive it).
+/// Whether something below `until` has yet to be read, as far as the log goes at all: it may have lost its end, and an operator has accepted that.
 fn is_behind(next: &[u64], until: &[u64], end: &[Bounds]) -> bool {
     next.iter().zip(until).zip(end).any(|((next, until), end)| *next < (*until).min(end.next))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // A panic in the store's thread; the task's own error handling takes it up again.

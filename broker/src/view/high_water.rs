@@ -77,6 +77,7 @@ type OfDataset = HashMap<(SourceId, Arc<str>), Vec<Mark>>;
 #[derive(Debug)]
 pub struct HighWaters {
     log: Arc<dyn Log>,
+    topic_prefix: Arc<str>,
     topic: Topic,
     node: Arc<str>,
     clock: Clock,
@@ -94,7 +95,19 @@ impl HighWaters {
         let retention = Retention::CompactAfter { window_ms };
         log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention }).await?;
         let held = read(&*log, &topic).await?;
-        Ok(Arc::new(Self { log, topic, node: node.into(), clock, held: Mutex::new(held) }))
+        Ok(Arc::new(Self {
+            log,
+            topic_prefix: topic_prefix.into(),
+            topic,
+            node: node.into(),
+            clock,
+            held: Mutex::new(held),
+        }))
+    }
+
+    /// Where a dataset's records lie, also of one that the catalogue does not know.
+    pub(super) fn dataset_topic(&self, dataset: &DatasetId) -> Topic {
+        Topic::dataset(&self.topic_prefix, dataset)
     }
 
     /// The marks of a dataset whose partitions end at these offsets. What speaks of more is forgotten.

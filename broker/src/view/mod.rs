@@ -8,7 +8,8 @@
 //! - a batch of entries is applied whole, with the position, or not at all: after a crash the view goes on where it was, nothing twice, nothing missing;
 //! - an older source version never overwrites a newer one, and a repeat is stored once;
 //! - a [`Reader`] sees one moment; a rebuild is seen when it is complete, and equals by [`Digest`] what it replaces;
-//! - one task writes a dataset, in bounded batches; readers never wait for it.
+//! - one task writes a dataset, in bounded batches; readers never wait for it;
+//! - where the log ends before what the view has read of it ([`Ahead`]), the rows may be the only copy that is left: they stay until an operator decides.
 //!
 //! Refuses: to answer for a dataset that it has not opened yet ([`Error::NotReady`]); to stop at an entry that is no record (it is counted and passed).
 //!
@@ -20,6 +21,7 @@ mod digest;
 mod follow;
 mod high_water;
 mod layout;
+mod loss;
 mod metrics;
 mod read;
 mod store;
@@ -28,7 +30,7 @@ mod store;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
         Arc,
@@ -44,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use apply::Tally;
 pub use digest::Digest;
 pub use high_water::HighWaters;
+pub use loss::{Ahead, ahead};
 pub use metrics::{DatasetLabels, EntryLabels, Metrics};
 pub use read::{Item, Reader};
 
@@ -75,6 +78,9 @@ pub enum Error {
     /// The log failed while the view read it.
     #[error("the view could not read the log")]
     Log(#[from] crate::log::Error),
+    /// The log has lost what the view has read.
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
     /// A task of the view ended.
     #[error("the view is closed")]
     Closed,
@@ -93,6 +99,7 @@ impl From<Error> for crate::exchange::Error {
             Error::Closed => Self::Draining,
             Error::Corrupt(_) => Self::DataLoss(Arc::new(error)),
             Error::Store(_) => Self::Internal(Arc::new(error)),
+            Error::Ahead(_) => Self::LogUnavailable(Arc::new(error)),
             Error::Log(error) => error.into(),
         }
     }
@@ -176,6 +183,7 @@ pub struct View {
     store: Store,
     options: Options,
     datasets: RwLock<HashMap<DatasetId, Arc<Held>>>,
+    lost: Mutex<BTreeMap<DatasetId, Ahead>>,
     opened: watch::Sender<()>,
 }
 
@@ -197,7 +205,8 @@ impl View {
             let applied = store.applied(found.space)?;
             datasets.insert(found.dataset, Arc::new(Held::new(found.space, applied)));
         }
-        Ok(Arc::new(Self { store, options, datasets: RwLock::new(datasets), opened: watch::Sender::new(()) }))
+        let lost = Mutex::default();
+        Ok(Arc::new(Self { store, options, datasets: RwLock::new(datasets), lost, opened: watch::Sender::new(()) }))
     }
 
     /// Next offset of each partition that the view has not applied; empty for a dataset that it does not hold.

@@ -41,7 +41,11 @@ use super::{
     model::{Operation, Position},
     policy,
 };
-use crate::{log::Log, shutdown::Tasks, view::View};
+use crate::{
+    log::Log,
+    shutdown::Tasks,
+    view::{self, View},
+};
 
 /// One record as a source sends it, not yet checked.
 #[derive(Clone, PartialEq, Eq)]
@@ -196,7 +200,12 @@ impl Publisher {
         let place = self.sessions.take_over(dataset.id.clone(), caller.source.clone());
         place.settled(self.options.open_timeout).await?;
 
+        let applied = self.view.applied(&dataset.id);
         let bounds = self.context.log.bounds(&dataset.topic).await?;
+        // What is published now would take the place of what the log has lost, and hide that it did.
+        if let Some(ahead) = view::ahead(&applied, &bounds) {
+            return Err(view::Error::from(ahead).into());
+        }
         let ends: Vec<(u32, u64)> = (0..).zip(bounds.iter().map(|bounds| bounds.next)).collect();
         self.view.wait_applied(&dataset.id, &ends, self.options.open_timeout).await?;
         let mut high_water = vec![0; usize::try_from(dataset.partitions).unwrap_or(0)];

@@ -15,10 +15,11 @@ use crate::{
         },
         clock::Clock,
         fixtures::{City, DATASET, OWNER, upsert},
+        model::{DatasetId, partition_of},
     },
     log::{Log, Retention, TopicSpec},
     shutdown::Tasks,
-    view::{Error, HighWaters, Options, View},
+    view::{Ahead, Error, HighWaters, Options, View},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -232,6 +233,103 @@ async fn where_the_log_has_moved_on_the_view_is_built_anew() {
     rig.seen(&[(0, 4)]).await;
     assert_eq!(names(rig.reader().records(None)), ["d@4"]);
     rig.close().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+async fn lost(view: &View) -> Vec<(DatasetId, Ahead)> {
+    for _ in 0..500 {
+        let lost = view.lost();
+        if !lost.is_empty() {
+            return lost;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the loss is not noticed");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_tail_behind_the_view_costs_no_row_and_takes_no_record_until_an_operator_accepts_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let id: DatasetId = DATASET.parse().unwrap();
+    let partition = partition_of(b"a", 2);
+    let (log, backup) = (directory.path().join("log"), directory.path().join("backup"));
+    let city = City::open(directory.path()).await;
+    city.publish(&mut city.session().await, vec![upsert(1, "a", "320600")]).await;
+    city.close().await;
+    copy(&log, &backup);
+    let city = City::open(directory.path()).await;
+    city.publish(&mut city.session().await, vec![upsert(2, "a", "320601"), upsert(3, "b", "320601")]).await;
+    let ends: Vec<_> = (0..).zip(city.log.bounds(&Topic::dataset("test", &id)).await.unwrap()).collect();
+    let ends: Vec<_> = ends.into_iter().map(|(partition, bounds)| (partition, bounds.next)).collect();
+    city.view.wait_applied(&id, &ends, PATIENCE).await.unwrap();
+    city.close().await;
+    std::fs::remove_dir_all(&log).unwrap();
+    copy(&backup, &log);
+
+    // Told at every start, whatever happened before.
+    for _ in 0..2 {
+        let city = City::open(directory.path()).await;
+        let (dataset, ahead) = lost(&city.view).await.remove(0);
+        assert_eq!(dataset, id);
+        assert!(ahead.view > ahead.log && ahead.partition <= partition.max(partition_of(b"b", 2)), "{ahead:?}");
+        let caller = Arc::new(system(OWNER));
+        let refused = city.publisher.open(&caller, DATASET, "").await.map(drop);
+        assert!(matches!(refused, Err(crate::exchange::Error::LogUnavailable(_))), "{refused:?}");
+        assert_eq!(city.view.records_digest(&id).unwrap().0, 2, "the only copy that is left");
+        city.close().await;
+    }
+
+    let city = City::open(directory.path()).await;
+    lost(&city.view).await;
+    let rebuilt = city.view.rebuild(&id).await.unwrap();
+    assert_eq!((rebuilt.before.records, rebuilt.after.records), (2, 1));
+    assert!(city.view.lost().is_empty());
+    let mut session = city.session().await;
+    assert_eq!(session.high_water().map(|(_, sequence)| sequence).max(), Some(1));
+    city.publish(&mut session, vec![upsert(4, "b", "320601")]).await;
+    drop(session);
+    city.close().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_takes_no_row_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let id: DatasetId = DATASET.parse().unwrap();
+    let city = City::open(directory.path()).await;
+    city.publish(&mut city.session().await, vec![upsert(1, "a", "320600")]).await;
+    let partition = partition_of(b"a", 2);
+    city.view.wait_applied(&id, &[(partition, 1)], PATIENCE).await.unwrap();
+    city.close().await;
+    std::fs::remove_dir_all(directory.path().join("log")).unwrap();
+
+    let (clock, tasks) = (Clock::manual(1_000_000), Tasks::default());
+    let log: Arc<dyn Log> = open_log(&directory.path().join("log"), &clock);
+    let options = crate::exchange::catalogue::fixtures::options();
+    let catalogue =
+        crate::exchange::catalogue::Catalogue::open(log.clone(), options, clock.clone(), &tasks).await.unwrap();
+    let view = View::open(&directory.path().join("view"), Options::default()).unwrap();
+    let high_waters = HighWaters::open(log.clone(), "test", "node-1", clock).await.unwrap();
+    view.follow(log.clone(), catalogue, high_waters.clone(), &tasks);
+    let expected = Ahead { partition, view: 1, log: 0 };
+    assert_eq!(lost(&view).await, [(id.clone(), expected)]);
+    assert!(view.get(&id, "a").unwrap().is_some(), "a catalogue that is gone has deleted nothing");
+    assert_eq!(view.forgotten(&*log, &high_waters, &id).await.unwrap(), Some(expected));
+    assert_eq!(view.abandon(&id).await.unwrap(), 1);
+    assert!(matches!(view.reader(&id), Err(Error::NotReady(_))));
+    assert!(view.lost().is_empty() && view.held_datasets().is_empty());
+    assert_eq!(tasks.drain(PATIENCE).await, 0);
 }
 
 #[tokio::test]
