@@ -62,6 +62,12 @@ enum Command {
         #[arg(long, default_value = "10s", value_parser = duration)]
         patience: Duration,
     },
+    /// Have the next run read the source from its beginning and publish all of it once more, under new numbers: after the exchange has lost records, or
+    /// where the state file came back from an old copy. Every subscriber is delivered all of it again. Not beside a running adapter.
+    Resync {
+        #[command(flatten)]
+        file: File,
+    },
     /// Show the adapters of this build.
     Describe {
         /// Only this one.
@@ -189,6 +195,11 @@ impl Command {
                 let answer = reconcile::reconcile(adapter, &config, patience).await?;
                 output::reconciliation(&answer, file.output);
                 Ok(if answer.agrees() { Exit::Success } else { Exit::NotWell })
+            }
+            Self::Resync { file } => {
+                let (_, config) = file.load()?;
+                output::resync(&runner::resync(&config).await?, file.output);
+                Ok(Exit::Success)
             }
             Self::Describe { adapter, example, output } => describe(adapter.as_deref(), example, output),
         }

@@ -9,7 +9,7 @@ use shuqiao_adapter_sdk::{
     check::Verdict,
     reconcile::Reconciliation,
     runner::Report,
-    state::{Counts, DeadLetter, Replay},
+    state::{Anew, Counts, DeadLetter, Replay},
     text::{LegacyEncoding, decode},
 };
 
@@ -108,6 +108,18 @@ pub(crate) fn reconciliation(answer: &Reconciliation, format: Format) {
     for left_out in &answer.not_compared {
         say(format!("{}: not compared, since {} {}", left_out.role, left_out.reason_en, left_out.reason_zh));
     }
+}
+
+/// What the next run will do.
+pub(crate) fn resync(anew: &Anew, format: Format) {
+    if format == Format::Json {
+        return json(anew);
+    }
+    let Anew { records, deletions, next_sequence } = anew;
+    say(format!(
+        "the next run reads the source from its beginning and publishes it once more, from sequence {next_sequence} on: {records} record(s) were published, \
+         {deletions} deletion(s) wait already"
+    ));
 }
 
 fn counts(counts: &Counts) {

@@ -125,6 +125,7 @@ pub async fn reconcile(
     let until = Instant::now() + patience;
     let (mut comparisons, mut not_compared) = (Vec::new(), Vec::new());
     if let Some(publish) = &config.publish {
+        still_held(&connection, &publish.dataset, &state.accepted_positions().await?).await?;
         let comparison = loop {
             let ours = Side::new(state.published_digest().await?);
             let at_least = state.accepted_positions().await?;
@@ -146,6 +147,28 @@ pub async fn reconcile(
     let counts = state.counts().await?;
     let dead_letters = state.dead_letter_reasons().await?;
     Ok(Reconciliation { counts, balanced: counts.balanced(), dead_letters, comparisons, not_compared })
+}
+
+/// A position that was acknowledged and lies behind the log's end would be waited for in vain. A dataset that the node does not name is left to the comparison.
+async fn still_held(connection: &Connection, dataset: &str, accepted: &[v1::Position]) -> Result<(), exchange::Error> {
+    let status = connection.node_status().await?;
+    let ends = status.datasets.into_iter().find(|one| one.dataset == dataset).map(|one| one.log_end);
+    match ends.and_then(|ends| lost(accepted, &ends)) {
+        Some(words) => Err(exchange::Error::Lost(words)),
+        None => Ok(()),
+    }
+}
+
+/// What was accepted and is no longer below the log's end.
+fn lost(accepted: &[v1::Position], ends: &[v1::Position]) -> Option<String> {
+    let end = |partition| ends.iter().find(|end| end.partition == partition).map_or(0, |end| end.offset);
+    accepted.iter().find(|held| held.offset >= end(held.partition)).map(|held| {
+        let v1::Position { partition, offset } = held;
+        format!(
+            "partition {partition} of its log ends at offset {}, and it has acknowledged offset {offset}",
+            end(*partition)
+        )
+    })
 }
 
 async fn compare_sink(
@@ -250,6 +273,16 @@ mod tests {
         assert_eq!(purpose(&config, None), PURPOSE);
         config.run.purpose = Some("税源核查 年度".into());
         assert_eq!(purpose(&config, Some(&whole)), "税源核查 年度");
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_lies_behind_the_logs_end_is_lost() {
+        let at = |partition, offset| v1::Position { partition, offset };
+        assert_eq!(lost(&[at(0, 4), at(1, 0)], &[at(0, 5), at(1, 1)]), None);
+        assert_eq!(lost(&[], &[]), None);
+        let told = lost(&[at(0, 4), at(1, 9)], &[at(0, 5), at(1, 9)]).expect("lost");
+        assert!(told.contains("partition 1") && told.contains("offset 9"), "{told}");
+        assert!(lost(&[at(2, 0)], &[at(0, 5)]).is_some(), "a partition that is gone");
     }
 
     #[test]

@@ -134,6 +134,54 @@ async fn assert_balanced(state: &State) {
     assert!(counts.balanced(), "{counts:?}");
 }
 
+/// What was published is published once more, deletions too, under numbers and versions that nobody has seen; the books stay balanced.
+#[tokio::test]
+async fn beginning_anew_repeats_everything_behind_what_was_and_keeps_the_books() {
+    let directory = tempfile::tempdir().expect("directory");
+    let state = State::open(&directory.path().join("state.db")).await.expect("opens");
+    let at = v1::Position { partition: 0, offset: 9 };
+    let record = |key: &str, operation| SourceRecord {
+        key: key.into(),
+        operation,
+        source_version: None,
+        payload: if operation == Operation::Delete { Bytes::new() } else { Bytes::from_static(b"{}") },
+    };
+    let rows = |records: Vec<SourceRecord>| Batch {
+        rows: records
+            .into_iter()
+            .map(|record| Row {
+                place: "here".into(),
+                raw: Bytes::from_static(b"x"),
+                mapped: Ok(record),
+                warnings: Vec::new(),
+            })
+            .collect(),
+        position: Position(Bytes::from_static(b"1")),
+    };
+    let live = || vec![record("a", Operation::Upsert), record("b", Operation::Upsert)];
+    for batch in [rows(live()), rows(vec![record("b", Operation::Delete)])] {
+        state.record(&batch).await.expect("records");
+        let waiting = state.outbox_after(0, 10, 1 << 20).await.expect("reads");
+        let verdicts: Vec<_> = waiting.iter().map(|entry| (entry.sequence, Verdict::Accepted(at))).collect();
+        state.acknowledge(&verdicts, None).await.expect("acknowledges");
+    }
+    assert_eq!(state.accepted_sequence().await.expect("asks"), 3);
+
+    let anew = state.begin_anew().await.expect("begins");
+    assert_eq!((anew.records, anew.deletions, anew.next_sequence), (1, 1, 4));
+    assert_eq!(state.accepted_sequence().await.expect("asks"), 0);
+    assert_eq!(state.checkpoint().await.expect("asks"), None);
+    assert!(state.accepted_positions().await.expect("asks").is_empty());
+    let recorded = state.record(&rows(vec![record("a", Operation::Upsert)])).await.expect("records");
+    assert_eq!((recorded.waiting, recorded.unchanged), (1, 0), "said once, and said again");
+    let waiting = state.outbox_after(0, 10, 1 << 20).await.expect("reads");
+    let numbers: Vec<_> = waiting.iter().map(|entry| (entry.sequence, entry.key.as_str(), entry.operation)).collect();
+    assert_eq!(numbers, [(4, "b", Operation::Delete), (5, "a", Operation::Upsert)]);
+    assert!(waiting[1].source_version > 3, "behind every version that was counted");
+    let counts = state.counts().await.expect("counts");
+    assert!(counts.balanced(), "{counts:?}");
+}
+
 #[tokio::test]
 async fn a_mended_letter_is_published_and_the_books_stay_balanced() {
     let (directory, state) = open().await;

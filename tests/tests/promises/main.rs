@@ -12,6 +12,7 @@ mod end_to_end;
 mod grants;
 mod kafka_away;
 mod lifecycle;
+mod lost_tail;
 mod payloads;
 mod record_types;
 mod registry_away;

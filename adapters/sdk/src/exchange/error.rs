@@ -55,6 +55,13 @@ pub enum Error {
     /// The exchange does not keep the protocol.
     #[error("the exchange does not keep the protocol: {0}")]
     Protocol(&'static str),
+    /// It does not know any more what it has acknowledged.
+    #[error(
+        "the exchange has lost what it acknowledged: {0}. Ask its operators to restore its log; where they cannot, or where this state file is another \
+         exchange's, `shuqiao-adapter resync` has everything published once more \
+         枢桥已不再持有其确认过的数据：请运维恢复日志；无法恢复时，或本状态文件属于另一枢桥时，用 shuqiao-adapter resync 重新发布全部数据"
+    )]
+    Lost(String),
     /// A receipt does not say what the acknowledgement says, or its signature is not the node's.
     #[error("the receipt of a batch does not verify: {0}")]
     Receipt(&'static str),
@@ -71,7 +78,7 @@ impl Error {
                 ErrorClass::Configuration
             }
             Self::Unreachable(_) | Self::NotReady { .. } | Self::NoAnswer | Self::Ended => ErrorClass::Transient,
-            Self::Protocol(_) | Self::Receipt(_) => ErrorClass::Protocol,
+            Self::Protocol(_) | Self::Lost(_) | Self::Receipt(_) => ErrorClass::Protocol,
             Self::State(error) => error.class(),
         }
     }

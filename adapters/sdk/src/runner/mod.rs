@@ -44,8 +44,8 @@ pub enum Error {
     /// The state file.
     #[error("the state")]
     State(#[from] state::Error),
-    /// The adapter opened other roles than the configuration asks for.
-    #[error("the adapter opens no {0}, but the configuration asks for one")]
+    /// The adapter opens a role that the configuration does not have, or the other way round.
+    #[error("the adapter and the configuration do not both have a {0}")]
     RoleMissing(&'static str),
     /// With `once`: the same verb failed too often.
     #[error("gave up after {attempts} attempts in a row")]
@@ -123,6 +123,23 @@ pub async fn run(
     };
     state.close().await;
     outcome.map(|()| report)
+}
+
+/// Has everything published once more by the next run: see [`State::begin_anew`]. Not beside a run.
+///
+/// # Errors
+/// [`Error::RoleMissing`] where nothing is published; [`Error::State`].
+pub async fn resync(config: &Config) -> Result<state::Anew, Error> {
+    if config.publish.is_none() {
+        return Err(Error::RoleMissing("source"));
+    }
+    if !config.state.path.is_file() {
+        return Err(state::Error::Missing(config.state.path.clone()).into());
+    }
+    let state = State::open(&config.state.path).await?;
+    let anew = state.begin_anew().await;
+    state.close().await;
+    Ok(anew?)
 }
 
 struct Runner<'a> {

@@ -117,6 +117,13 @@ impl Publisher<'_> {
         let Some(Response::Opened(opened)) = first else {
             return Err(exchange::Error::Protocol("its first answer is not `opened`"));
         };
+        let settled = self.runner.state.accepted_sequence().await?;
+        if opened.last_sequence < settled {
+            return Err(exchange::Error::Lost(format!(
+                "it knows this source's records up to sequence {}, and has acknowledged sequence {settled}",
+                opened.last_sequence
+            )));
+        }
         let behind = self.runner.state.adopt(opened.last_sequence).await?;
         if behind && opened.last_sequence > 0 {
             tracing::warn!(

@@ -31,6 +31,7 @@ use sqlx::{
 };
 
 pub use dead_letters::{DeadLetter, Direction, LetterState, Replay};
+pub use numbering::Anew;
 pub use outbox::{Acknowledged, Entry, Recorded, Verdict};
 pub(crate) use sink::record_of;
 

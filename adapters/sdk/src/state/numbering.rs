@@ -1,9 +1,9 @@
-//! The source's numbering: which sequence and which version a record gets, and what happens to them where the exchange knows more than this file.
+//! The source's numbering: which sequence and which version a record gets, and what happens to them where the exchange knows more than this file, or less.
 
 use shuqiao_proto::digest::payload_digest;
 use sqlx::{Sqlite, Transaction};
 
-use super::{Error, State, to_stored};
+use super::{Error, State, count, stored_u64, to_stored};
 use crate::{Operation, SourceRecord};
 
 impl State {
@@ -52,6 +52,65 @@ impl State {
         transaction.commit().await?;
         Ok(behind)
     }
+
+    /// Largest sequence among the records that are the state of their keys by the exchange's own word; 0 before the first. It never knows less.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn accepted_sequence(&self) -> Result<u64, Error> {
+        let largest: Option<i64> =
+            sqlx::query_scalar("SELECT max(sequence) FROM published").fetch_one(&self.pool).await?;
+        Ok(largest.map_or(0, stored_u64))
+    }
+
+    /// Forgets what was published, so that the next run reads the source from its beginning and publishes all of it once more, under numbers and
+    /// versions behind every one that was used. Deletions, which a source does not tell twice, are put into the outbox at once. What waits there stays, and
+    /// so do the books and the dead letters.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn begin_anew(&self) -> Result<Anew, Error> {
+        let mut transaction = self.begin().await?;
+        let numbering = Numbering::load(&mut transaction).await?;
+        let records: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM published WHERE deleted = 0").fetch_one(&mut *transaction).await?;
+        let deletions = sqlx::query(
+            "INSERT INTO outbox (sequence, key, operation, source_version, counted, payload, payload_sha256, raw, place) \
+             SELECT ? + row_number() OVER (ORDER BY key) - 1, key, 2, source_version, 0, x'', payload_sha256, x'', 'resync' \
+             FROM published WHERE deleted = 1 AND key NOT IN (SELECT key FROM outbox)",
+        )
+        .bind(numbering.next)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        // No version that this source counted can be larger than the number of its records.
+        sqlx::query(
+            "UPDATE numbering SET version_base = max(version_base, next_sequence - 1), next_sequence = next_sequence + ? \
+             WHERE id = 1",
+        )
+        .bind(to_stored(deletions))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::raw_sql(
+            "DELETE FROM published; DELETE FROM accepted_position; DELETE FROM checkpoint; DELETE FROM unsettled;",
+        )
+        .execute(&mut *transaction)
+        .await?;
+        count(&mut transaction, "read", deletions).await?;
+        transaction.commit().await?;
+        Ok(Anew { records: stored_u64(records), deletions, next_sequence: stored_u64(numbering.next) })
+    }
+}
+
+/// What [`State::begin_anew`] will have published once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Anew {
+    /// Live records that had been published: about as many are read again.
+    pub records: u64,
+    /// Deletions that wait in the outbox now.
+    pub deletions: u64,
+    /// The first sequence to come.
+    pub next_sequence: u64,
 }
 
 /// Where a record comes from, for the dead letter that it may become.
