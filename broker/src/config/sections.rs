@@ -174,7 +174,8 @@ section! {
         /// Newest entries kept in memory for subscribers at the tail. Changing it: more spares reads for subscribers that lag a little, and costs memory.
         /// Default because it holds some 20,000 records of common size. Since 0.1.0.
         value tail_bytes_max: Size = "8MiB", within "1MiB", "4GiB";
-        /// Below so much free disk the node takes no records, and says so; reading goes on. Changing it: less risks a store that cannot tidy itself.
+        /// Below so much free disk the log takes nothing, and the node says so. No record is taken then, and nothing is shown that must be put on the
+        /// trail first: queries and deliveries stop too. Changing it: less risks a store that cannot tidy itself.
         /// Default because compaction rewrites files of tens of megabytes. Since 0.1.0.
         value free_bytes_min: Size = "256MiB", within "16MiB", "1024GiB";
         /// Blocks of the store kept in memory for catch-up reads. Changing it: more helps where many subscribers lag. Default because a broker
