@@ -153,6 +153,7 @@ fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
         let (en, zh) = ("the row has no name", "该行没有企业名称");
         violations.push(Violation::new("/name", "NAME_MISSING", en, zh));
     }
+    violations.extend(control_characters(fields));
     let mut day = |field, path| match fields.get(field).map(date) {
         None => None,
         Some(Ok(day)) => Some(day.to_string()),
@@ -210,6 +211,28 @@ fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
     let record =
         SourceRecord { key: code, operation: Operation::Upsert, source_version: None, payload: payload.into() };
     Ok(Mapped { record, warnings })
+}
+
+/// The fields that are text for people. Whether a line end or a tab may stand in them: a scope or an address is written in several lines now and then.
+const TEXTS: [(Field, &str, bool); 8] = [
+    (Field::Name, "/name", false),
+    (Field::EnterpriseType, "/enterprise_type", false),
+    (Field::LegalRepresentative, "/legal_representative/name", false),
+    (Field::Status, "/status", false),
+    (Field::Province, "/province", false),
+    (Field::City, "/city", false),
+    (Field::RegisteredAddress, "/registered_address", true),
+    (Field::BusinessScope, "/business_scope", true),
+];
+
+/// A control character is no part of any name; whoever prints it to a terminal or into a line of a log obeys it.
+fn control_characters(fields: &Fields<'_>) -> Vec<Violation> {
+    let spoilt = |(field, _, lines): &&(Field, &str, bool)| {
+        let allowed = |c: char| *lines && matches!(c, '\n' | '\r' | '\t');
+        fields.get(*field).is_some_and(|text| text.chars().any(|c| c.is_control() && !allowed(c)))
+    };
+    let (en, zh) = ("the text holds a control character", "文本中含有控制字符");
+    TEXTS.iter().filter(spoilt).map(|(_, path, _)| Violation::new(*path, "CONTROL_CHARACTER", en, zh)).collect()
 }
 
 /// A row that says that it no longer counts: only its code matters.
@@ -323,6 +346,15 @@ mod tests {
 
     fn payload(fields: &Fields<'_>) -> serde_json::Value {
         serde_json::from_slice(&map(fields).expect("maps").record.payload).expect("JSON")
+    }
+
+    #[test]
+    fn a_control_character_is_taken_in_no_name_and_a_line_end_only_where_text_has_lines() {
+        for name in ["示例\u{1b}[31m厂", "示例\n厂", "示例\u{85}厂"] {
+            assert_eq!(rules(&row(&[(Field::Name, name)])), ["/name CONTROL_CHARACTER"], "{name:?}");
+        }
+        assert_eq!(rules(&row(&[(Field::BusinessScope, "销售\u{1b}")])), ["/business_scope CONTROL_CHARACTER"]);
+        assert_eq!(payload(&row(&[(Field::BusinessScope, "制造\r\n销售")]))["business_scope"], "制造\r\n销售");
     }
 
     fn rules(fields: &Fields<'_>) -> Vec<String> {

@@ -127,7 +127,7 @@ fn each_bad_value_is_named_with_its_path_and_what_would_be_right() {
         (
             "node",
             "administrators = [\"wang-wu\"]",
-            "line 3: node.administrators: item 1: source must be department/{alias}/system/{name}",
+            "line 3: node.administrators: item 1: source must be department/{alias}/system/{name} or department/{alias}/person/{name}",
         ),
         ("tls", "revocation_list_expiry = true", "line 7: tls.revocation_list_expiry: must be \"warn\" or \"refuse\""),
         (

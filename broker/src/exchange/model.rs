@@ -25,10 +25,12 @@ pub struct MalformedId {
     pub kind: &'static str,
     /// The rule that it breaks.
     pub rule: &'static str,
+    /// The same in Chinese.
+    pub rule_zh: &'static str,
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $rule:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $rule:literal, $rule_zh:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -52,7 +54,11 @@ macro_rules! id {
             type Err = MalformedId;
             fn from_str(text: &str) -> Result<Self, MalformedId> {
                 let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(MalformedId { kind: $kind, rule: $rule }) }
+                if check(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(MalformedId { kind: $kind, rule: $rule, rule_zh: $rule_zh })
+                }
             }
         }
 
@@ -99,30 +105,36 @@ fn is_dotted(text: &str, at_least: usize) -> bool {
 
 id!(
     /// A department's short alias: `market-supervision`.
-    DepartmentAlias, "department", is_label, "1-63 of a-z, 0-9 and inner hyphens, beginning with a letter"
+    DepartmentAlias, "department", is_label, "1-63 of a-z, 0-9 and inner hyphens, beginning with a letter",
+    "1 至 63 个小写字母、数字或连字符，以字母开头，不以连字符结尾"
 );
 id!(
     /// A dataset: the owner's alias, a dot, and a name: `market-supervision.enterprise`.
-    DatasetId, "dataset", |text| is_dotted(text, 2), "labels of a-z, 0-9 and hyphens joined by dots, beginning with the owner's alias"
+    DatasetId, "dataset", |text| is_dotted(text, 2), "labels of a-z, 0-9 and hyphens joined by dots, beginning with the owner's alias",
+    "以点连接的若干段小写字母、数字或连字符，首段为所有部门的别名"
 );
 id!(
     /// A grant: `taxation-reads-enterprise`.
-    GrantId, "grant", |text| is_dotted(text, 1), "labels of a-z, 0-9 and hyphens, may be joined by dots"
+    GrantId, "grant", |text| is_dotted(text, 1), "labels of a-z, 0-9 and hyphens, may be joined by dots",
+    "一段或以点连接的若干段小写字母、数字或连字符"
 );
 id!(
     /// A subscription: the subscriber's alias, a dot, and a name: `taxation.enterprise`.
-    SubscriptionId, "subscription", |text| is_dotted(text, 2), "labels of a-z, 0-9 and hyphens joined by dots, beginning with the subscriber's alias"
+    SubscriptionId, "subscription", |text| is_dotted(text, 2), "labels of a-z, 0-9 and hyphens joined by dots, beginning with the subscriber's alias",
+    "以点连接的若干段小写字母、数字或连字符，首段为订阅部门的别名"
 );
 id!(
     /// A record type with its version: `enterprise/v1`, or a department's own with the department's alias before a dot: `taxation.notice/v1`.
     RecordTypeName, "record type", is_record_type,
-    "a name, a slash and a version: enterprise/v1, or a department's own: taxation.notice/v1"
+    "a name, a slash and a version: enterprise/v1, or a department's own: taxation.notice/v1",
+    "名称、斜线和版本，如 enterprise/v1；部门自有的在名称前加别名和点，如 taxation.notice/v1"
 );
 id!(
     /// A system of a department, as its certificate names it: `department/market-supervision/system/registry`.
     SourceId, "source",
     |text| { let parts: Vec<_> = text.split('/').collect(); parts.len() == 4 && parts[0] == "department" && is_label(parts[1]) && matches!(parts[2], "system" | "person") && is_label(parts[3]) },
-    "department/{alias}/system/{name}"
+    "department/{alias}/system/{name} or department/{alias}/person/{name}",
+    "department/{alias}/system/{name} 或 department/{alias}/person/{name}"
 );
 
 /// A standard's name has no dot, a department's own has exactly one: whatever standards come, the two never meet.

@@ -30,7 +30,7 @@ impl Fields {
         match text.parse() {
             Ok(id) => Some(id),
             Err(malformed) => {
-                let zh = format!("应符合规则：{}", malformed.rule);
+                let zh = format!("应符合规则：{}", malformed.rule_zh);
                 self.add(path, "MALFORMED", malformed.to_string(), zh);
                 None
             }
