@@ -1,4 +1,5 @@
-//! What must hold of any answer, whatever the bytes are. The targets only find the bytes.
+//! What must hold of any answer, whatever the bytes are. The bounded run of the tests and the targets of `schemas/fuzz` share it: they
+//! differ only in where the bytes come from.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;

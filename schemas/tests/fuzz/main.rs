@@ -7,7 +7,8 @@
 //! SHUQIAO_FUZZ_SECONDS=3600 SHUQIAO_FUZZ_SEED=7 cargo test --release -p shuqiao-schemas --test fuzz
 //! ```
 //!
-//! A failure prints the seed of its case; the same seed with `SHUQIAO_FUZZ_SECONDS` unset tries that case first.
+//! A failure prints the seed of its case; the same seed with `SHUQIAO_FUZZ_SECONDS` unset tries that case first. The same judges under a
+//! fuzzer that looks for new paths through the code: `schemas/fuzz`.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "a long run says how far it came")]
