@@ -137,7 +137,8 @@ section! {
         /// The authorities that issue clients' certificates, PEM, one or several. Changing its content: live connections of an authority that is
         /// gone are cut. No default. Since 0.1.0.
         value authorities: PathBuf;
-        /// The authorities' revocation lists, PEM, one for each authority. Changing its content: live connections of revoked certificates are cut within
+        /// The authorities' revocation lists, PEM, one for each authority and signed by it; a file that lacks one, or holds another's, keeps a node from
+        /// starting, and at a running one leaves the former lists in force. Changing its content: live connections of revoked certificates are cut within
         /// 5 s. Default is none, with a warning at start: then a lost certificate is valid until its end. Since 0.1.0.
         value revocation_lists: Option<PathBuf>;
         /// What a revocation list past its nextUpdate means: `warn` goes on using it, `refuse` lets nobody in. Changing it: takes effect at the next

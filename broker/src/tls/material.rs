@@ -10,7 +10,7 @@ use rustls::{
 use tokio::io::AsyncReadExt;
 use x509_parser::prelude::FromDer;
 
-use super::{ALPN_HTTP2, CrlExpiry, Error, Files, provider};
+use super::{ALPN_HTTP2, CrlExpiry, Error, Files, lists, provider};
 
 /// A revocation list of a large authority has megabytes; nothing else comes near.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -77,9 +77,10 @@ impl Trust {
     pub(super) fn build(raw: &Raw, files: &Files, crl_expiry: CrlExpiry) -> Result<Self, Error> {
         let chain = certificates(&raw.certificate, "certificate", &files.certificate)?;
         let key = private_key(&raw.key, &files.key)?;
+        let authorities = certificates(&raw.authorities, "authorities", &files.authorities)?;
         let mut roots = RootCertStore::empty();
-        for authority in certificates(&raw.authorities, "authorities", &files.authorities)? {
-            roots.add(authority)?;
+        for authority in &authorities {
+            roots.add(authority.clone())?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
         let mut next_update = None;
@@ -89,7 +90,7 @@ impl Trust {
                 .ok()
                 .filter(|lists| !lists.is_empty())
                 .ok_or_else(|| Error::Empty { what: "revocation lists", path: path.clone() })?;
-            next_update = lists.iter().filter_map(|list| list_end(list)).min();
+            next_update = lists::judge(&lists, path, &authorities, &files.authorities)?;
             builder = builder.with_crls(lists);
         }
         if crl_expiry == CrlExpiry::Refuse {
@@ -126,11 +127,6 @@ pub(super) fn certificates(pem: &[u8], what: &'static str, path: &Path) -> Resul
 
 pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| Error::Empty { what: "key", path: path.to_path_buf() })
-}
-
-fn list_end(der: &[u8]) -> Option<i64> {
-    let (_, list) = x509_parser::revocation_list::CertificateRevocationList::from_der(der).ok()?;
-    list.next_update().map(|time| time.timestamp())
 }
 
 fn certificate_end(der: &[u8]) -> Option<i64> {

@@ -13,7 +13,8 @@
 //!
 //! Refuses: TLS 1.2, session resumption and tickets (each connection is judged anew), early data, and any protocol but HTTP/2.
 //!
-//! Revocation: as soon as there is one revocation list, every authority of a chain needs one; an authority without list is refused. A list past its
+//! Revocation: as soon as there is one revocation list, every authority needs one, signed by itself; files where one is missing, or is somebody else's, do not
+//! come into force. A list past its
 //! `nextUpdate` goes on being used and is complained about ([`CrlExpiry::Warn`], the default: fifty departments locked out because one job did not run
 //! helps nobody), or refuses everybody ([`CrlExpiry::Refuse`]).
 
@@ -21,6 +22,7 @@ mod acceptor;
 mod client;
 mod connection;
 mod incoming;
+mod lists;
 mod material;
 mod metrics;
 mod registry;
@@ -73,6 +75,53 @@ pub enum Error {
     /// Authorities or revocation lists cannot be used to verify clients.
     #[error("the authorities or revocation lists cannot be used")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A certificate among the authorities cannot be parsed.
+    #[error("{} holds a certificate that cannot be parsed", .path.display())]
+    MalformedAuthority {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A revocation list cannot be parsed.
+    #[error("{} holds a revocation list that cannot be parsed", .path.display())]
+    MalformedList {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A revocation list of somebody who is no authority here.
+    #[error(
+        "{} holds a revocation list of {issuer:?}, which is none of the authorities: put the lists of the certificates in tls.authorities there \
+         (an intermediate that issues lists belongs among them)",
+        .path.display()
+    )]
+    ForeignList {
+        /// Which file.
+        path: PathBuf,
+        /// Whom the list names as its issuer.
+        issuer: String,
+    },
+    /// A revocation list that names an authority and was not signed by it.
+    #[error(
+        "{} holds a revocation list in the name of {issuer:?} that this authority's key did not sign: fetch the authority's own list, and see that \
+         tls.authorities holds its present certificate",
+        .path.display()
+    )]
+    ForgedList {
+        /// Which file.
+        path: PathBuf,
+        /// Whom the list names as its issuer.
+        issuer: String,
+    },
+    /// An authority without a list beside others that have one: all of its clients would be refused.
+    #[error(
+        "{} holds no revocation list of the authority {authority:?}, so that nobody of it could be let in: add its list, or take it out of tls.authorities",
+        .path.display()
+    )]
+    NoList {
+        /// Which file.
+        path: PathBuf,
+        /// Whose list is missing.
+        authority: String,
+    },
     /// The name to expect in the server's certificate is neither DNS name nor address.
     #[error("{0:?} is no server name")]
     ServerName(String),
@@ -87,7 +136,7 @@ pub struct Files {
     pub key: PathBuf,
     /// The authorities whose client certificates are accepted.
     pub authorities: PathBuf,
-    /// Revocation lists of the authorities. `None`: nothing is ever revoked.
+    /// Revocation lists of the authorities, one of each. `None`: nothing is ever revoked.
     pub revocation_lists: Option<PathBuf>,
 }
 

@@ -259,6 +259,56 @@ async fn certificate_and_authority_change_without_a_restart_and_a_broken_file_ch
     site.stop().await;
 }
 
+/// A list of a stranger cut off every department before it was held against the authorities.
+#[tokio::test]
+async fn a_list_of_another_authority_or_a_forged_one_changes_nothing_and_keeps_a_node_from_starting() {
+    let site = Site::start().await;
+    let files = site.acceptor.options.files.clone();
+    let lists = files.revocation_lists.clone().expect("configured");
+    let own = std::fs::read(&lists).expect("list");
+    let client = client_certificate(&site.authority, "department/taxation/system/inbox");
+    let failures = || site.acceptor.metrics.reloads.get_or_create(&[("outcome", "failed")]).get();
+    let elsewhere = tempfile::tempdir().expect("tempdir");
+    let other = Authority::create(
+        elsewhere.path(),
+        &NewAuthority { exchange: "other.example".into(), valid_days: 365 },
+        Clock::system(),
+    )
+    .expect("fresh");
+    let foreign = std::fs::read(other.crl_path()).expect("list");
+    // The same name, another key.
+    let impostor_directory = tempfile::tempdir().expect("tempdir");
+    let impostor = authority(impostor_directory.path(), Clock::system());
+    let forged = std::fs::read(impostor.crl_path()).expect("list");
+    for (content, said) in [
+        (foreign.clone(), "other.example"),
+        (forged, "did not sign"),
+        // The right one does not make the other one right.
+        ([own, foreign].concat(), "none of the authorities"),
+    ] {
+        let before = failures();
+        std::fs::write(&lists, content).expect("write");
+        until("it is refused", async || failures() > before).await;
+        site.call(Some(&client)).await.expect("the former list is still in force");
+        let refused =
+            Acceptor::open(Options::new(EXCHANGE, files.clone()), Metrics::default(), &Tasks::default()).await;
+        let refused = refused.expect_err("no node starts with it").to_string();
+        assert!(refused.contains(said) && refused.contains("tls.authorities"), "{refused}");
+    }
+    // A second authority whose list is not there: its clients would all be refused.
+    site.authority.renew_crl().expect("the own list again");
+    let both =
+        [std::fs::read(&files.authorities), std::fs::read(other.certificate_path())].map(|read| read.expect("pem"));
+    std::fs::write(&files.authorities, both.concat()).expect("write");
+    let refused = Acceptor::open(Options::new(EXCHANGE, files.clone()), Metrics::default(), &Tasks::default()).await;
+    let refused = refused.expect_err("an authority has no list").to_string();
+    assert!(refused.contains("other.example") && refused.contains("add its list"), "{refused}");
+    let lists_of_both = [std::fs::read(&lists), std::fs::read(other.crl_path())].map(|read| read.expect("pem"));
+    std::fs::write(&lists, lists_of_both.concat()).expect("write");
+    Acceptor::open(Options::new(EXCHANGE, files), Metrics::default(), &site.tasks).await.expect("a list of each");
+    site.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_that_says_nothing_and_one_that_speaks_plainly_are_let_go() {
     let site = Site::start_with(|options| options.handshake_timeout = Duration::from_millis(100)).await;
