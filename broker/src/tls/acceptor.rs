@@ -25,6 +25,9 @@ use crate::{exchange::identity::Identity, rpc::peer::Peer, shutdown::Tasks};
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_READS_MAX: usize = 64;
 
+/// One address has this part of the handshakes at most: whoever opens sockets and says nothing must leave turns for the others.
+const ADDRESS_SHARE: usize = 4;
+
 /// Why a socket became no connection. For the log and the metrics; the client sees a closed socket or a TLS alert.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -70,6 +73,7 @@ impl Acceptor {
             total: options.connections_max,
             per_address: options.connections_per_address_max,
             per_department: options.connections_per_department_max,
+            handshakes_per_address: (options.handshakes_max / ADDRESS_SHARE).max(1),
         };
         let registry = Registry::new(limits, metrics.clone());
         let acceptor = Arc::new(Self { options, metrics, registry, trust: ArcSwap::from_pointee(trust) });

@@ -42,17 +42,13 @@ async fn accept(
     tasks: Tasks,
 ) {
     let token = tasks.token();
-    let handshakes = Arc::new(Semaphore::new(acceptor.options.handshakes_max));
+    let turns = Arc::new(Semaphore::new(acceptor.options.handshakes_max));
     loop {
-        // Room first, socket second: a flood waits in the kernel's backlog, not in this process.
-        let next = async {
-            let room = handshakes.clone().acquire_owned().await;
-            (room, listener.accept().await)
-        };
-        let (room, accepted) = tokio::select! {
+        // Accepted at once, whoever it is: in the kernel's backlog an address that floods would stand before all others. The registry bounds who waits here.
+        let accepted = tokio::select! {
             () = token.cancelled() => return,
             () = sender.closed() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,
@@ -71,11 +67,10 @@ async fn accept(
                 continue;
             }
         };
-        let (acceptor, sender, token) = (acceptor.clone(), sender.clone(), token.clone());
+        let (acceptor, sender, token, turns) = (acceptor.clone(), sender.clone(), token.clone(), turns.clone());
         tasks.spawn("tls handshake", async move {
-            let handshake = handshake(&acceptor, socket, address, slot);
+            let handshake = in_turn(&acceptor, &turns, socket, address, slot);
             let connection = tokio::select! { () = token.cancelled() => None, done = handshake => done };
-            drop(room);
             if let Some(connection) = connection
                 && sender.send(Ok(connection)).await.is_err()
             {
@@ -83,6 +78,25 @@ async fn accept(
             }
         });
     }
+}
+
+/// [`handshake`] as soon as its address and the node have a turn for it. Waiting for one is bounded by what a handshake may take.
+async fn in_turn(
+    acceptor: &Acceptor,
+    turns: &Semaphore,
+    socket: TcpStream,
+    address: SocketAddr,
+    slot: Slot,
+) -> Option<Connection> {
+    let own = slot.turns();
+    // The address's own turn first: whoever waits for it must not hold one that others could use.
+    let turn = async { (own.acquire().await, turns.acquire().await) };
+    let Ok(_turn) = tokio::time::timeout(acceptor.options.handshake_timeout, turn).await else {
+        acceptor.metrics.handshake("timeout");
+        tracing::info!(%address, "connection refused: too many handshakes before it");
+        return None;
+    };
+    handshake(acceptor, socket, address, slot).await
 }
 
 async fn handshake(acceptor: &Acceptor, socket: TcpStream, address: SocketAddr, slot: Slot) -> Option<Connection> {

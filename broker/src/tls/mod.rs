@@ -9,7 +9,7 @@
 //! - a live connection is held to the same judgement as a new one: after every replacement, and once a minute, its certificate is verified again. Where that
 //!   fails the connection's `revoked` token is cancelled, so that streams end with CERTIFICATE_REVOKED, and the socket is closed a little later. With
 //!   a poll every second both happen within 5 s;
-//! - everything is bounded: handshakes at once and their time, connections in all, per address and per department.
+//! - everything is bounded: handshakes at once, in all and per address, and their time; connections in all, per address and per department.
 //!
 //! Refuses: TLS 1.2, session resumption and tickets (each connection is judged anew), early data, and any protocol but HTTP/2.
 //!
@@ -161,7 +161,7 @@ pub struct Options {
     pub crl_expiry: CrlExpiry,
     /// A handshake that takes longer is given up.
     pub handshake_timeout: Duration,
-    /// Handshakes at once; further connections wait in the kernel's backlog.
+    /// Handshakes at once; further connections wait their turn, as long as a handshake may take. One address has a quarter of them at most.
     pub handshakes_max: usize,
     /// Connections at once, handshakes included; further ones are closed.
     pub connections_max: usize,

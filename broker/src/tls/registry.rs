@@ -4,6 +4,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{Metrics, connection::Cut};
@@ -15,6 +16,8 @@ pub(super) struct Limits {
     pub(super) total: usize,
     pub(super) per_address: usize,
     pub(super) per_department: usize,
+    /// Handshakes at once of one address; not a reason to refuse, see [`Slot::turns`].
+    pub(super) handshakes_per_address: usize,
 }
 
 /// Which bound is reached.
@@ -55,6 +58,8 @@ pub(super) struct Registry {
 struct State {
     total: usize,
     addresses: HashMap<IpAddr, usize>,
+    /// Of the same addresses.
+    turns: HashMap<IpAddr, Arc<Semaphore>>,
     /// `None`: certificates without identity share one count.
     departments: HashMap<Option<DepartmentAlias>, usize>,
     live: HashMap<u64, Live>,
@@ -74,8 +79,10 @@ impl Registry {
         }
         add(&mut state.addresses, address, self.limits.per_address).ok_or(Full::Address)?;
         state.total += 1;
+        let fresh = || Arc::new(Semaphore::new(self.limits.handshakes_per_address));
+        let turns = state.turns.entry(address).or_insert_with(fresh).clone();
         self.metrics.connections.inc();
-        Ok(Slot { registry: self.clone(), address, live: None })
+        Ok(Slot { registry: self.clone(), address, turns, live: None })
     }
 
     /// All live connections.
@@ -89,10 +96,16 @@ impl Registry {
 pub(super) struct Slot {
     registry: Arc<Registry>,
     address: IpAddr,
+    turns: Arc<Semaphore>,
     live: Option<u64>,
 }
 
 impl Slot {
+    /// The handshakes that its address may have at once.
+    pub(super) fn turns(&self) -> Arc<Semaphore> {
+        self.turns.clone()
+    }
+
     /// Makes the connection one that can be cut, once it is known whose it is.
     pub(super) fn enter(&mut self, live: Live) -> Result<(), Full> {
         let mut state = self.registry.state.lock();
@@ -110,7 +123,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.registry.state.lock();
         state.total -= 1;
-        subtract(&mut state.addresses, self.address);
+        if subtract(&mut state.addresses, self.address) {
+            state.turns.remove(&self.address);
+        }
         if let Some(live) = self.live.and_then(|id| state.live.remove(&id)) {
             subtract(&mut state.departments, live.identity.as_ref().map(|identity| identity.department.clone()));
         }
@@ -127,14 +142,15 @@ fn add<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, limit: usize) -> Op
     Some(())
 }
 
-/// Forgets a key at zero: the map is as large as what is connected now.
-fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut entry) = counts.entry(key) {
-        *entry.get_mut() -= 1;
-        if *entry.get() == 0 {
-            entry.remove();
-        }
+/// Forgets a key at zero, and says so: the map is as large as what is connected now.
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) -> bool {
+    let std::collections::hash_map::Entry::Occupied(mut entry) = counts.entry(key) else { return false };
+    *entry.get_mut() -= 1;
+    let gone = *entry.get() == 0;
+    if gone {
+        entry.remove();
     }
+    gone
 }
 
 #[cfg(test)]
@@ -153,7 +169,7 @@ mod tests {
 
     #[test]
     fn each_bound_refuses_the_next_connection_and_a_closed_one_makes_room() {
-        let limits = Limits { total: 4, per_address: 2, per_department: 2 };
+        let limits = Limits { total: 4, per_address: 2, per_department: 2, handshakes_per_address: 1 };
         let registry = Registry::new(limits, Metrics::default());
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
         let mut first = registry.admit(address(1)).expect("room");
@@ -170,6 +186,6 @@ mod tests {
         drop((first, second, third, fourth));
         let state = registry.state.lock();
         assert_eq!((state.total, state.live.len()), (0, 0));
-        assert!(state.addresses.is_empty() && state.departments.is_empty());
+        assert!(state.addresses.is_empty() && state.turns.is_empty() && state.departments.is_empty());
     }
 }

@@ -310,6 +310,24 @@ async fn a_list_of_another_authority_or_a_forged_one_changes_nothing_and_keeps_a
 }
 
 #[tokio::test]
+async fn one_address_that_opens_sockets_and_says_nothing_leaves_turns_for_the_others() {
+    let site = Site::start_with(|options| options.handshakes_max = 8).await;
+    let client = client_certificate(&site.authority, "department/taxation/system/inbox");
+    let mut silent = Vec::new();
+    for _ in 0..32 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+        socket.bind("127.0.0.2:0".parse().expect("address")).expect("loopback has many addresses");
+        silent.push(socket.connect(site.address).await.expect("listening"));
+    }
+    // Far below the time after which a silent handshake is given up.
+    let call = tokio::time::timeout(Duration::from_secs(4), site.call(Some(&client))).await;
+    call.expect("not behind the silent ones").expect("served");
+    assert_eq!(site.outcomes("timeout"), 0);
+    drop(silent);
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_and_one_that_speaks_plainly_are_let_go() {
     let site = Site::start_with(|options| options.handshake_timeout = Duration::from_millis(100)).await;
     let mut silent = TcpStream::connect(site.address).await.expect("connect");
