@@ -1,5 +1,6 @@
 //! A node's whole life: configuration in, rooms opened, served, drained.
 
+mod descriptors;
 mod readiness;
 mod rooms;
 
@@ -162,7 +163,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     let mut registry = telemetry::registry();
     let readiness = Readiness::default();
     readiness.expect("listening");
-    let acceptor = tls::Acceptor::open(config.tls_options(), tls::Metrics::register(&mut registry), &tasks).await?;
+    let mut edge = config.tls_options();
+    edge.connections_max = descriptors::connections(edge.connections_max);
+    let acceptor = tls::Acceptor::open(edge, tls::Metrics::register(&mut registry), &tasks).await?;
     let rooms = Rooms::open(&config, &mut registry, &tasks).await?;
     readiness::watch(&rooms, &readiness, &tasks);
     let (reporter, health) = tonic_health::server::health_reporter();

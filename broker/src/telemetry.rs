@@ -3,6 +3,8 @@
 //! Promises: readiness tells the truth. A node is ready when every condition that was ever named holds, and says which do not, and why. The server answers
 //! on a port of its own, in clear, and shows ids of datasets, subscriptions and departments, never keys or payloads.
 
+mod pages;
+
 use std::{collections::BTreeMap, io::IsTerminal, net::SocketAddr, sync::Arc};
 
 use axum::{
@@ -158,12 +160,7 @@ pub async fn serve(
         .route("/health/ready", get(ready))
         .with_state(Arc::new(Shared { registry, readiness }));
     let token = tasks.token();
-    tasks.spawn("metrics server", async move {
-        let server = axum::serve(listener, router).with_graceful_shutdown(token.cancelled_owned());
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the metrics server ended");
-        }
-    });
+    tasks.spawn("metrics server", pages::serve(listener, router, token));
     Ok(bound)
 }
 

@@ -1,5 +1,7 @@
 //! Log lines on standard error, and the page of metrics.
 
+mod pages;
+
 use std::{io::IsTerminal, net::SocketAddr, sync::Arc};
 
 use axum::{
@@ -56,10 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, registry: Arc<Registry>, token:
         .route("/metrics", get(metrics))
         .route("/health/live", get(|| async { "alive\n" }))
         .with_state(registry);
-    let server = axum::serve(listener, router).with_graceful_shutdown(token.cancelled_owned());
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the metrics page ended");
-    }
+    pages::serve(listener, router, token).await;
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
