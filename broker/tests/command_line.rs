@@ -39,7 +39,7 @@ display_name: 民政局
 ";
 
 const SHARED: &str = r#"[
-  {"kind": "grant", "name": "taxation-reads-enterprise", "dataset": "market-supervision.enterprise", "grantee": "taxation",
+  {"kind": "grant", "name": "market-supervision.taxation-enterprise", "dataset": "market-supervision.enterprise", "grantee": "taxation",
    "fields": [{"path": "", "treatment": "clear"}], "purpose": "税务登记", "legal_basis": "税收征收管理法第六条",
    "end_time": "2099-01-01T00:00:00.0001+08:00"},
   {"kind": "dataset", "name": "market-supervision.enterprise", "record_type": "enterprise/v1", "title": "企业登记信息",
@@ -210,7 +210,7 @@ fn resources_are_applied_shown_changed_and_deleted() {
             "departments/taxation created",
             "departments/civil-affairs created",
             "datasets/market-supervision.enterprise created",
-            "grants/taxation-reads-enterprise created",
+            "grants/market-supervision.taxation-enterprise created",
         ]
     );
     let again = node.ask(ADMINISTRATOR, &apply, "").ok();
@@ -221,7 +221,9 @@ fn resources_are_applied_shown_changed_and_deleted() {
     );
 
     // What get prints, apply takes.
-    for (kind, name) in [("dataset", DATASET), ("grant", "taxation-reads-enterprise"), ("department", "taxation")] {
+    for (kind, name) in
+        [("dataset", DATASET), ("grant", "market-supervision.taxation-enterprise"), ("department", "taxation")]
+    {
         for format in ["yaml", "json"] {
             let shown = node.ask(ADMINISTRATOR, &["get", kind, name, "-o", format], "").ok();
             let said = node.ask(ADMINISTRATOR, &["apply", "-f", "-"], &shown).ok();
@@ -232,7 +234,12 @@ fn resources_are_applied_shown_changed_and_deleted() {
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     assert_eq!(listed[0]["name"], "datasets/market-supervision.enterprise");
     let described = node.ask(OWNER, &["describe", "dataset", DATASET], "").ok();
-    for part in ["record_type: enterprise/v1", "# grants\n", "taxation-reads-enterprise", "# progress on node node-1"] {
+    for part in [
+        "record_type: enterprise/v1",
+        "# grants\n",
+        "market-supervision.taxation-enterprise",
+        "# progress on node node-1",
+    ] {
         assert!(described.contains(part), "{part}: {described}");
     }
     let described = node.ask(TAXATION, &["describe", "subscription", "taxation.enterprise"], "").ok();
@@ -251,8 +258,8 @@ fn resources_are_applied_shown_changed_and_deleted() {
 
     // Revoked is not unchanged.
     assert_eq!(
-        node.ask(OWNER, &["delete", "grant", "taxation-reads-enterprise"], "").ok(),
-        "grants/taxation-reads-enterprise revoked\n"
+        node.ask(OWNER, &["delete", "grant", "market-supervision.taxation-enterprise"], "").ok(),
+        "grants/market-supervision.taxation-enterprise revoked\n"
     );
     let said = node.ask(OWNER, &["apply", "-f", "-"], &retitled);
     assert!(said.code == 6 && said.err.contains("is revoked, and stays so"), "{said:?}");
@@ -300,7 +307,7 @@ fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
     let digest = ["view", "digest", DATASET, "--purpose", "对账", "-o", "json"];
     let digest: serde_json::Value = serde_json::from_str(&node.ask(OWNER, &digest, "").ok()).expect("JSON");
     assert_eq!(digest["count"], 1);
-    node.ask(OWNER, &["delete", "grant", "taxation-reads-enterprise"], "").ok();
+    node.ask(OWNER, &["delete", "grant", "market-supervision.taxation-enterprise"], "").ok();
     ask(TAXATION).fails(5, "GRANT_REVOKED");
     node.stop();
 }

@@ -38,7 +38,7 @@ fn commands_are_read_as_the_documents_write_them() {
         "get record-type urban-management.dog-licence/v1 -o yaml",
         "list record-types",
         "apply -f a.yaml b.json manifests --dry-run",
-        "delete grant taxation-reads-enterprise --etag 7",
+        "delete grant market-supervision.taxation-enterprise --etag 7",
         "publish market-supervision.enterprise records.jsonl --source-version 5",
         "subscribe taxation.enterprise --from 2026-01-31T09:00:00+08:00 --limit 10 --idle 5s",
         "query get market-supervision.enterprise 91350100M000100Y43 --purpose audit",
@@ -159,7 +159,7 @@ display_name: 税务局
 roles: [auditor]
 ---
 kind: grant
-name: taxation-reads-enterprise
+name: market-supervision.taxation-enterprise
 dataset: market-supervision.enterprise
 grantee: taxation
 fields:

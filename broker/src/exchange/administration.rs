@@ -244,7 +244,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let city = City::open(directory.path()).await;
         let desk = Administration::new(city.catalogue.clone(), city.audit.clone());
-        let grant = || Command::CreateGrant(catalogue::new_grant("one", DATASET, "taxation"));
+        let grant = || Command::CreateGrant(catalogue::new_grant("market-supervision.one", DATASET, "taxation"));
         desk.execute(&catalogue::system(OWNER), grant()).await.unwrap();
         let refused = desk.execute(&catalogue::system("taxation"), grant()).await;
         assert!(matches!(refused, Err(Error::NotOwner { .. })), "{refused:?}");
@@ -253,7 +253,7 @@ mod tests {
         let [allowed, denied] = &trail[..] else { panic!("two entries: {trail:?}") };
         assert_eq!(allowed["action"], "catalogue_change");
         assert_eq!(allowed["target"]["command"], "create_grant");
-        assert_eq!(allowed["target"]["resource"], "grants/one");
+        assert_eq!(allowed["target"]["resource"], "grants/market-supervision.one");
         assert_eq!((&allowed["dataset"], &allowed["outcome"]), (&DATASET.into(), &"allowed".into()));
         assert_eq!(denied["actor"], "department/taxation/system/registry");
         assert_eq!(denied["outcome"]["denied"], "NOT_OWNER");
@@ -265,9 +265,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let city = City::open(directory.path()).await;
         let desk = Administration::new(city.catalogue.clone(), city.audit.clone());
-        city.command(&catalogue::system(OWNER), Command::CreateGrant(catalogue::new_grant("one", DATASET, "taxation")))
-            .await;
-        let grant = city.catalogue.snapshot().grant("one").unwrap().clone();
+        city.command(
+            &catalogue::system(OWNER),
+            Command::CreateGrant(catalogue::new_grant("market-supervision.one", DATASET, "taxation")),
+        )
+        .await;
+        let grant = city.catalogue.snapshot().grant("market-supervision.one").unwrap().clone();
         let revoke = || Command::RevokeGrant(GrantRef { id: grant.id.clone(), expected: grant.version });
         let hidden = desk.execute(&catalogue::system("civil-affairs"), revoke()).await;
         assert!(matches!(hidden, Err(Error::ResourceNotFound { .. })), "{hidden:?}");
@@ -296,12 +299,12 @@ mod tests {
         assert!(sees(&catalogue::system(OWNER)));
         assert!(sees(&catalogue::administrator()));
         assert!(!sees(&catalogue::system("taxation")));
-        let grant = catalogue::new_grant("hidden", hidden, "taxation");
+        let grant = catalogue::new_grant("market-supervision.shows-hidden", hidden, "taxation");
         city.command(&catalogue::system(OWNER), Command::CreateGrant(grant)).await;
         assert!(sees(&catalogue::system("taxation")));
         assert!(!sees(&catalogue::system("civil-affairs")));
         assert!(matches!(
-            desk.grant(&catalogue::system("civil-affairs"), "hidden"),
+            desk.grant(&catalogue::system("civil-affairs"), "market-supervision.shows-hidden"),
             Err(Error::ResourceNotFound { .. })
         ));
         assert!(matches!(desk.datasets(&catalogue::system("nobody"), "", 0), Err(Error::IdentityUnknown)));
@@ -315,7 +318,7 @@ mod tests {
         let desk = Administration::new(city.catalogue.clone(), city.audit.clone());
         let owner = catalogue::system(OWNER);
         for number in 0..7 {
-            let grant = catalogue::new_grant(&format!("g{number}"), DATASET, "taxation");
+            let grant = catalogue::new_grant(&format!("market-supervision.g{number}"), DATASET, "taxation");
             city.command(&owner, Command::CreateGrant(grant)).await;
         }
         let (mut after, mut seen) = (String::new(), Vec::new());
@@ -328,7 +331,7 @@ mod tests {
                 None => break,
             }
         }
-        assert_eq!(seen, ["g0", "g1", "g2", "g3", "g4", "g5", "g6"]);
+        assert_eq!(seen, (0..7).map(|number| format!("market-supervision.g{number}")).collect::<Vec<_>>());
         assert_eq!(desk.grants(&owner, "market-supervision.other", "", 3).unwrap().items.len(), 0);
         city.close().await;
     }

@@ -114,7 +114,7 @@ id!(
     "以点连接的若干段小写字母、数字或连字符，首段为所有部门的别名"
 );
 id!(
-    /// A grant: `taxation-reads-enterprise`.
+    /// A grant: the alias of the dataset's owner, a dot, and a name: `market-supervision.taxation-enterprise`.
     GrantId, "grant", |text| is_dotted(text, 1), "labels of a-z, 0-9 and hyphens, may be joined by dots",
     "一段或以点连接的若干段小写字母、数字或连字符"
 );

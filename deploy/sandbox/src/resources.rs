@@ -54,7 +54,7 @@ fn manifests() -> [(Member, &'static str, String); 3] {
     let grant = format!(
         "# Who may see it, what of it, what for and by which right: its owner's business.\n\
          # \"\" is the whole record. Name single fields, or say `treatment: masked`, apply it again, and queries show less at once.\n\
-         kind: grant\nname: taxation-enterprise\ndataset: {DATASET}\ngrantee: taxation\nfields:\n- path: \"\"\n  treatment: clear\n\
+         kind: grant\nname: market-supervision.taxation-enterprise\ndataset: {DATASET}\ngrantee: taxation\nfields:\n- path: \"\"\n  treatment: clear\n\
          purpose: {PURPOSE}\nlegal_basis: 《中华人民共和国税收征收管理法》第六条\n"
     );
     let subscription = format!(

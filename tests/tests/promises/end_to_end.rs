@@ -31,7 +31,7 @@ fn inbox_name(city: &City, database: &str) -> String {
 /// A city whose taxation may read everything.
 async fn granted(home: Home) -> City {
     let city = City::on(home).await;
-    city.market_supervision().await.grants(grant("taxation-reads", "taxation", &[""])).await;
+    city.market_supervision().await.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
     city
 }
 

@@ -22,7 +22,7 @@ on_both_homes! {
     async fn fields_that_are_not_granted_leave_the_payload_before_it_leaves_the_broker(home) {
         let city = City::on(home).await;
         let registry = city.market_supervision().await;
-        let mut shown = grant("taxation-reads", "taxation", &[KEY, "/name", "/legal_representative/name", "/legal_representative/id_number"]);
+        let mut shown = grant("market-supervision.taxation-reads", "taxation", &[KEY, "/name", "/legal_representative/name", "/legal_representative/id_number"]);
         shown.fields[2].treatment = Treatment::Masked.into();
         shown.fields[3].treatment = Treatment::Masked.into();
         registry.grants(shown).await;
@@ -48,7 +48,7 @@ on_both_homes! {
     async fn rows_that_are_not_granted_are_neither_delivered_nor_found(home) {
         let city = City::on(home).await;
         let registry = city.market_supervision().await;
-        let mut shown = grant("taxation-reads", "taxation", &[""]);
+        let mut shown = grant("market-supervision.taxation-reads", "taxation", &[""]);
         shown.rows = vec![v1::RowCondition { field: "region".into(), values: vec![REGIONS[0].into()] }];
         registry.grants(shown).await;
         let mut stream = registry.publishes().await;
@@ -77,10 +77,10 @@ on_both_homes! {
     async fn a_grant_that_expires_or_is_revoked_ends_a_live_stream_within_five_seconds(home) {
         let city = City::on(home).await;
         let registry = city.market_supervision().await;
-        let mut short = grant("taxation-reads", "taxation", &[""]);
+        let mut short = grant("market-supervision.taxation-reads", "taxation", &[""]);
         short.end_time = Some(now(Duration::from_secs(4)));
         registry.grants(short).await;
-        let kept = registry.grants(grant("civil-affairs-reads", "civil-affairs", &[""])).await;
+        let kept = registry.grants(grant("market-supervision.civil-affairs-reads", "civil-affairs", &[""])).await;
         registry.publishes().await.accepted(records(1..11)).await;
         let (taxation, civil) = (city.taxation().await, city.civil_affairs().await);
         let one = taxation.subscribes(subscription("taxation.enterprise", "taxation")).await;
@@ -103,7 +103,7 @@ on_both_homes! {
     async fn a_department_without_a_grant_reads_nothing(home) {
         let city = City::on(home).await;
         let registry = city.market_supervision().await;
-        registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+        registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
         registry.publishes().await.accepted(records(1..11)).await;
         let taxation = city.taxation().await;
         let id = taxation.subscribes(subscription("taxation.enterprise", "taxation")).await;
@@ -125,7 +125,7 @@ on_both_homes! {
     async fn a_subscriber_takes_up_where_it_acknowledged(home) {
         let mut city = City::on(home).await;
         let registry = city.market_supervision().await;
-        registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+        registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
         registry.publishes().await.accepted(records(1..101)).await;
         let taxation = city.taxation().await;
         let id = taxation.subscribes(subscription("taxation.enterprise", "taxation")).await;

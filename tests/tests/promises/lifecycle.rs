@@ -18,7 +18,7 @@ on_both_homes! {
     async fn sigterm_drains_within_the_grace_period_and_loses_nothing(home) {
         let mut city = City::plan(home).with("node.grace_period", "5s").build().await;
         let registry = city.market_supervision().await;
-        registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+        registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
         let taxation = city.taxation().await;
         let id = taxation.subscribes(subscription("taxation.enterprise", "taxation")).await;
         let mut reading = taxation.reads(&id, 10_000).await;

@@ -7,7 +7,7 @@ use tonic::Code;
 async fn a_revoked_certificate_loses_its_live_streams_within_five_seconds_and_nobody_else_does() {
     let city = City::on(Home::Embedded).await;
     let registry = city.market_supervision().await;
-    registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+    registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
     let mut publishing = registry.publishes().await;
     publishing.accepted(records(1..11)).await;
     let (taxation, other) = (city.taxation().await, city.taxation().await);

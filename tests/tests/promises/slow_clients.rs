@@ -14,7 +14,7 @@ const MEMORY_MEBIBYTES_MAX: f64 = 256.0;
 async fn a_subscriber_that_stops_reading_is_let_go_and_costs_nobody_anything() {
     let city = City::on(Home::Embedded).await;
     let registry = city.market_supervision().await;
-    registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+    registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
     let (sleeping, awake) = (city.taxation().await, city.taxation().await);
     let first = sleeping.subscribes(subscription("taxation.first", "taxation")).await;
     let second = awake.subscribes(subscription("taxation.second", "taxation")).await;

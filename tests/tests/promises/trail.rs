@@ -10,7 +10,7 @@ on_both_homes! {
     async fn the_trail_shows_publishing_delivery_questions_and_refusals(home) {
         let mut city = City::on(home).await;
         let registry = city.market_supervision().await;
-        registry.grants(grant("taxation-reads", "taxation", &[KEY, "/name"])).await;
+        registry.grants(grant("market-supervision.taxation-reads", "taxation", &[KEY, "/name"])).await;
         let accepted = registry.publishes().await.accepted(records(1..11)).await;
         let at = positions(&accepted);
         let code = Enterprise::number(1).code;
@@ -34,7 +34,7 @@ on_both_homes! {
         let asked = of("department/taxation/system/inbox", "get_record");
         assert_eq!(asked.len(), 1);
         assert_eq!((&asked[0]["outcome"], &asked[0]["purpose"]), (&"allowed".into(), &PURPOSE.into()));
-        assert_eq!(asked[0]["grant"]["id"], "taxation-reads");
+        assert_eq!(asked[0]["grant"]["id"], "market-supervision.taxation-reads");
         assert_eq!(asked[0]["certificate"], taxation.identity.serial.as_str());
 
         let delivered = of("department/taxation/system/inbox", "deliver");
@@ -61,7 +61,7 @@ on_both_homes! {
 async fn no_log_line_and_no_metric_holds_a_key_or_a_payload() {
     let city = City::plan(shuqiao_tests::fixtures::Home::Embedded).with("node.log_level", "debug").build().await;
     let registry = city.market_supervision().await;
-    registry.grants(grant("taxation-reads", "taxation", &[""])).await;
+    registry.grants(grant("market-supervision.taxation-reads", "taxation", &[""])).await;
     let mut stream = registry.publishes().await;
     stream.accepted(records(1..21)).await;
     let code = Enterprise::number(1).code;

@@ -171,7 +171,17 @@ pub(super) fn form(command: &Command, snapshot: &Snapshot, standards: &RecordTyp
         Command::UpdateDataset(new) => {
             found.dataset(&new.title, new.sharing_class, &new.legal_basis, new.retention_ms, new.listed);
         }
-        Command::CreateGrant(NewGrant { fields, rows, purpose, legal_basis, start_ms, end_ms, .. }) => {
+        Command::CreateGrant(NewGrant {
+            id, dataset, fields, rows, purpose, legal_basis, start_ms, end_ms, ..
+        }) => {
+            // That an id is taken tells that a grant exists: so it tells only those who see every grant whose id begins so.
+            if !id.as_str().strip_prefix(dataset.owner()).is_some_and(|rest| rest.starts_with('.')) {
+                let (en, zh) = (
+                    "the id must begin with the alias of the dataset's owner and a dot",
+                    "标识须以数据资源提供部门的简称加点开头",
+                );
+                found.add("name", "ALIAS_MISMATCH", en, zh);
+            }
             found.grant(fields, rows, (purpose, legal_basis), (*start_ms, *end_ms));
         }
         Command::UpdateGrant(change) => {

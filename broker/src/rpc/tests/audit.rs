@@ -35,7 +35,8 @@ async fn a_denied_command_is_on_the_trail() {
     let request = by(&taxation(), v1::CreateGrantRequest { grant: Some(grant("two", DATASET)) });
     let refused = site.catalogue.create_grant(request).await.expect_err("not the owner");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "NOT_OWNER"));
-    let request = by(&bystander(), v1::DeleteGrantRequest { name: "grants/one".into(), etag: "v1".into() });
+    let request =
+        by(&bystander(), v1::DeleteGrantRequest { name: "grants/market-supervision.one".into(), etag: "v1".into() });
     assert_eq!(site.catalogue.delete_grant(request).await.expect_err("hidden").code(), Code::NotFound);
 
     let trail = entries(&mut site, &administrator(), v1::ListAuditEntriesRequest::default()).await;
@@ -53,9 +54,19 @@ async fn a_denied_command_is_on_the_trail() {
     assert_eq!(
         told,
         [
-            row("market-supervision", "create_grant", "grants/one", "allowed".into()),
-            row("taxation", "create_grant", "grants/two", serde_json::json!({"denied": "NOT_OWNER"})),
-            row("civil-affairs", "revoke_grant", "grants/one", serde_json::json!({"denied": "RESOURCE_NOT_FOUND"})),
+            row("market-supervision", "create_grant", "grants/market-supervision.one", "allowed".into()),
+            row(
+                "taxation",
+                "create_grant",
+                "grants/market-supervision.two",
+                serde_json::json!({"denied": "NOT_OWNER"})
+            ),
+            row(
+                "civil-affairs",
+                "revoke_grant",
+                "grants/market-supervision.one",
+                serde_json::json!({"denied": "RESOURCE_NOT_FOUND"})
+            ),
         ]
     );
     site.close().await;
@@ -93,7 +104,7 @@ async fn auditors_read_all_a_department_its_own_doing_and_the_reading_is_on_the_
     site.grant("one", DATASET).await;
     let own = entries(&mut site, &owner(), v1::ListAuditEntriesRequest::default()).await;
     assert_eq!(own.len(), 1);
-    assert_eq!(own[0]["target"]["resource"], "grants/one");
+    assert_eq!(own[0]["target"]["resource"], "grants/market-supervision.one");
     // Asked for another's, it is shown none.
     let of_another = v1::ListAuditEntriesRequest { department: "data-bureau".into(), ..Default::default() };
     assert!(entries(&mut site, &owner(), of_another.clone()).await.is_empty());
@@ -168,7 +179,7 @@ async fn a_command_whose_caller_goes_away_is_on_the_trail_all_the_same() {
     // The command stands, its entry waits; then the caller resets the call.
     house.log.audit_waits.send_replace(true);
     let mut call = rpc.create_grant(request);
-    while house.city.catalogue.snapshot().grant("one").is_none() {
+    while house.city.catalogue.snapshot().grant("market-supervision.one").is_none() {
         assert!(
             tokio::time::timeout(Duration::from_millis(10), &mut call).await.is_err(),
             "no answer before its entry"
@@ -185,7 +196,10 @@ async fn a_command_whose_caller_goes_away_is_on_the_trail_all_the_same() {
         }
     };
     let entry = tokio::time::timeout(Duration::from_secs(10), entry).await.expect("on the trail");
-    assert_eq!((&entry["target"]["resource"], &entry["outcome"]), (&"grants/one".into(), &"allowed".into()));
+    assert_eq!(
+        (&entry["target"]["resource"], &entry["outcome"]),
+        (&"grants/market-supervision.one".into(), &"allowed".into())
+    );
     drop(rpc);
     house.close().await;
 }

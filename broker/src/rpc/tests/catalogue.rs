@@ -68,6 +68,27 @@ async fn a_stale_etag_changes_nothing() {
 }
 
 #[tokio::test]
+async fn that_a_grants_id_is_taken_is_told_to_nobody_who_may_not_see_the_grant() {
+    let mut site = Site::open().await;
+    site.grant("one", DATASET).await;
+    let own = "civil-affairs.own";
+    let request = by(&bystander(), v1::CreateDatasetRequest { dataset: Some(dataset(own, true)) });
+    site.catalogue.create_dataset(request).await.expect("its own");
+    let tried = |id: &str| v1::Grant { name: format!("grants/{id}"), ..grant("", own) };
+    let mut refusals = Vec::new();
+    for id in ["market-supervision.one", "market-supervision.free", "free", "civil-affairs-free"] {
+        let request = by(&bystander(), v1::CreateGrantRequest { grant: Some(tried(id)) });
+        let refused = site.catalogue.create_grant(request).await.expect_err(id);
+        assert_eq!(violations(&refused), ["name ALIAS_MISMATCH"], "{id}");
+        refusals.push(anonymous(&refused, id));
+    }
+    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+    let request = by(&bystander(), v1::CreateGrantRequest { grant: Some(tried("civil-affairs.free")) });
+    site.catalogue.create_grant(request).await.expect("in its own name");
+    site.close().await;
+}
+
+#[tokio::test]
 async fn an_unlisted_dataset_answers_like_an_unknown_one() {
     let mut site = Site::open().await;
     let hidden = site.dataset(HIDDEN, false).await;
@@ -133,7 +154,10 @@ async fn everybody_sees_what_concerns_it_and_nothing_else() {
             subscriptions.expect("enrolled").into_inner().subscriptions.len(),
         );
         assert_eq!(seen, expected, "{}", caller.source);
-        let got = site.catalogue.get_grant(by(&caller, v1::GetGrantRequest { name: "grants/two".into() })).await;
+        let got = site
+            .catalogue
+            .get_grant(by(&caller, v1::GetGrantRequest { name: "grants/market-supervision.two".into() }))
+            .await;
         assert_eq!(got.is_ok(), seen.1 == 2);
         let name = "subscriptions/taxation.hidden".to_owned();
         let got = site.catalogue.get_subscription(by(&caller, v1::GetSubscriptionRequest { name })).await;
@@ -141,7 +165,10 @@ async fn everybody_sees_what_concerns_it_and_nothing_else() {
     }
     let of_one = v1::ListGrantsRequest { dataset: HIDDEN.into(), ..Default::default() };
     let of_one = site.catalogue.list_grants(by(&owner(), of_one)).await.expect("the owner's").into_inner();
-    assert_eq!(of_one.grants.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["grants/two"]);
+    assert_eq!(
+        of_one.grants.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
+        ["grants/market-supervision.two"]
+    );
     // Every enrolled department knows every other.
     let all = site.catalogue.list_departments(by(&bystander(), v1::ListDepartmentsRequest::default())).await;
     assert_eq!(all.expect("enrolled").into_inner().departments.len(), 3);
@@ -189,7 +216,7 @@ async fn pages_cover_everything_once_and_none_is_larger_than_a_client_takes() {
                 break;
             }
         }
-        assert_eq!(seen, (0..8).map(|number| format!("grants/g{number}")).collect::<Vec<_>>());
+        assert_eq!(seen, (0..8).map(|number| format!("grants/market-supervision.g{number}")).collect::<Vec<_>>());
         assert!(pages > 1, "{pages} pages");
     }
     site.close().await;
@@ -294,7 +321,7 @@ async fn what_is_still_referred_to_is_not_deleted() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "STILL_REFERRED_TO"));
     let details = refused.get_error_details();
     let failure = &details.precondition_failure().expect("says by what").violations[0];
-    assert!(failure.description.contains("grants/one"), "{failure:?}");
+    assert!(failure.description.contains("grants/market-supervision.one"), "{failure:?}");
     site.close().await;
 }
 

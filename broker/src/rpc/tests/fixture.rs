@@ -166,7 +166,7 @@ pub(super) fn dataset(id: &str, listed: bool) -> v1::Dataset {
 
 pub(super) fn grant(id: &str, dataset: &str) -> v1::Grant {
     v1::Grant {
-        name: format!("grants/{id}"),
+        name: format!("grants/market-supervision.{id}"),
         dataset: dataset.into(),
         grantee: "taxation".into(),
         fields: vec![v1::FieldGrant { path: String::new(), treatment: v1::Treatment::Clear.into() }],

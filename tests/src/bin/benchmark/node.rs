@@ -160,7 +160,7 @@ authorities = "{at}/pki/ca.pem"
         owner
             .create_grant(v1::CreateGrantRequest {
                 grant: Some(v1::Grant {
-                    name: "grants/benchmark".to_owned(),
+                    name: "grants/market-supervision.benchmark".to_owned(),
                     dataset: DATASET.to_owned(),
                     grantee: "taxation".to_owned(),
                     fields: vec![v1::FieldGrant { path: String::new(), treatment: v1::Treatment::Clear.into() }],

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(crate) const SUBSCRIPTION: &str = "taxation.sample";
-pub(crate) const GRANT: &str = "shows-sample";
+pub(crate) const GRANT: &str = "market-supervision.shows-sample";
 
 /// The city, with delivery.
 pub(crate) struct House {

@@ -120,7 +120,8 @@ async fn a_record_is_encoded_once_for_all_who_are_shown_the_same() {
     let metrics = Metrics::register(&mut registry);
     let house = House::with(directory.path(), Options { tail_bytes_max: 20_000, metrics, ..options() }).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
-    let narrow = NewGrant { fields: clear(&["/id"]), ..new_grant("narrow", DATASET, "civil-affairs") };
+    let narrow =
+        NewGrant { fields: clear(&["/id"]), ..new_grant("market-supervision.narrow", DATASET, "civil-affairs") };
     house.grant(narrow).await;
     let now = || Start::Now(Vec::new());
     for id in ["taxation.one", "taxation.two"] {

@@ -86,7 +86,7 @@ async fn a_subject_is_found_across_the_datasets_that_the_caller_may_read() {
     let trail = desk.trail().await;
     let lines: Vec<_> = trail.iter().map(|one| (&one["dataset"], &one["grant"]["id"], &one["count"])).collect();
     let expected =
-        [("market-supervision.files", Value::from("market-supervision-files")), ("taxation.files", Value::Null)];
+        [("market-supervision.files", Value::from("market-supervision.files")), ("taxation.files", Value::Null)];
     assert_eq!(lines.len(), 2);
     for (line, (dataset, grant)) in lines.iter().zip(&expected) {
         assert_eq!(*line, (&Value::from(*dataset), grant, &2.into()));

@@ -74,16 +74,13 @@ impl Desk {
     /// Grants the taxation office fields of the dataset.
     async fn grant(&self, dataset: &str, fields: &[(&str, Treatment)], rows: &[(&str, &str)]) {
         let fields = fields.iter().map(|(path, treatment)| FieldGrant { path: (*path).into(), treatment: *treatment });
-        let grant = NewGrant {
-            fields: fields.collect(),
-            rows: conditions(rows),
-            ..new_grant(&dataset.replace('.', "-"), dataset, "taxation")
-        };
+        let grant =
+            NewGrant { fields: fields.collect(), rows: conditions(rows), ..new_grant(dataset, dataset, "taxation") };
         self.command(dataset.split('.').next().unwrap(), Command::CreateGrant(grant)).await;
     }
 
     async fn revoke(&self, dataset: &str) {
-        let id: crate::exchange::model::GrantId = dataset.replace('.', "-").parse().unwrap();
+        let id: crate::exchange::model::GrantId = dataset.parse().unwrap();
         let expected = self.city.catalogue.snapshot().grant(id.as_str()).unwrap().version;
         self.command(dataset.split('.').next().unwrap(), Command::RevokeGrant(GrantRef { id, expected })).await;
     }

@@ -59,7 +59,7 @@ async fn an_entry_says_who_asked_what_for_which_purpose_and_what_was_released() 
     for entry in &trail {
         assert_eq!(entry["actor"], "department/taxation/system/registry");
         assert_eq!((&entry["dataset"], &entry["purpose"]), (&DATASET.into(), &"核查".into()));
-        assert_eq!(entry["grant"]["id"], "market-supervision-sample");
+        assert_eq!(entry["grant"]["id"], "market-supervision.sample");
         assert_eq!(entry["positions"], serde_json::json!([[at.partition, at.offset, at.offset]]));
         assert_eq!((&entry["count"], &entry["outcome"]), (&1.into(), &"allowed".into()));
         let text = entry.to_string();
