@@ -45,7 +45,7 @@ sharing_class: conditional
 listed: true
 ---
 kind: grant
-name: taxation-reads-dogs
+name: market-supervision.taxation-dogs
 dataset: market-supervision.dogs
 grantee: taxation
 fields:
@@ -121,7 +121,7 @@ on_both_homes! {
 
         let resources = directory.join("dogs.yaml");
         std::fs::write(&resources, RESOURCES).expect("written");
-        ends(run(&city, OWNER, &["apply", "-f", &resources.display().to_string()]).await, 0, &["datasets/market-supervision.dogs created", "grants/taxation-reads-dogs created"]);
+        ends(run(&city, OWNER, &["apply", "-f", &resources.display().to_string()]).await, 0, &["datasets/market-supervision.dogs created", "grants/market-supervision.taxation-dogs created"]);
         ends(run(&city, OWNER, &["delete", "record-type", NAME]).await, 6, &["STILL_REFERRED_TO", "datasets/market-supervision.dogs"]);
         let unfit = directory.join("unfit.yaml");
         let grant = RESOURCES.split("---").nth(1).expect("the grant").replace("/region", "/colour").replace("reads-dogs", "reads-colours");

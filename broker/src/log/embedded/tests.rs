@@ -140,12 +140,13 @@ async fn fill(log: &Embedded, topic: &Topic) -> (u64, Error) {
     let mut acknowledged = number;
     loop {
         let mut pendings = Vec::new();
-        let mut refused = None;
+        let (mut refused, mut last) = (None, None);
         for _ in 0..8 {
             match log.submit(topic, (number..number + 10).map(|number| numbered(number, 4 << 10)).collect()).await {
                 Ok(pending) => pendings.push(pending),
+                // Behind all that were taken, whose fates are told in their order.
                 Err(error) => {
-                    refused = Some(error);
+                    last = Some(error);
                     break;
                 }
             }
@@ -158,7 +159,7 @@ async fn fill(log: &Embedded, topic: &Topic) -> (u64, Error) {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        if let Some(error) = refused {
+        if let Some(error) = refused.or(last) {
             return (acknowledged, error);
         }
     }
