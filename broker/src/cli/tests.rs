@@ -133,12 +133,11 @@ fn a_refusal_says_what_is_wrong_in_both_languages_and_what_to_do_next() {
     let mut details = ErrorDetails::new();
     details.set_error_info("INVALID_FIELD", shuqiao_proto::ERROR_DOMAIN, std::collections::HashMap::new());
     details.set_request_info("0191", "");
-    details
-        .set_bad_request(vec![FieldViolation::new("dataset.title", "FIELD_REQUIRED: a title is missing / 缺少标题")]);
+    details.set_bad_request(vec![FieldViolation::new("dataset.title", "REQUIRED: a title is missing / 缺少标题")]);
     let text = refused(Code::InvalidArgument, "the request has invalid fields", details).explain();
     assert_eq!(
         text,
-        "error: the request has invalid fields\n  reason: INVALID_FIELD (request 0191)\n  dataset.title: FIELD_REQUIRED: a title is missing / 缺少标题\n  \
+        "error: the request has invalid fields\n  reason: INVALID_FIELD (request 0191)\n  dataset.title: REQUIRED: a title is missing / 缺少标题\n  \
          next: mend the fields named above"
     );
 

@@ -1,6 +1,6 @@
 //! The log: the one place where what must not be lost lies. One trait, two homes, one contract.
 //!
-//! Promises of both homes, held by one contract suite (`log/contract.rs`):
+//! Promises of both homes, held by one contract suite (`log/contract`):
 //!
 //! - entries of one partition are stored in the order in which [`Log::submit`] was called, and within a call in the order of its entries;
 //! - [`Pending`] resolves when the entries are durable: fsynced (embedded), or acknowledged by all in-sync replicas (Kafka);

@@ -6,7 +6,7 @@ use tonic::{Request, Status};
 
 use crate::exchange::{Error, identity::Identity};
 
-/// Attached to each connection by `tls.rs`; tonic copies it into every request's extensions.
+/// Attached to each connection by `tls`; tonic copies it into every request's extensions.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The caller, or none where the certificate carries no identity of this exchange.

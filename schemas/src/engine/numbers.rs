@@ -11,6 +11,8 @@ use std::io::Write;
 const MAX_LITERAL_BYTES: usize = 64;
 /// Digits of the longest decimal that a schema can ask for, 38 before the point and 38 after, or of the longest literal.
 const MAX_DIGITS: usize = 76;
+/// Exponents are counted up to here: far beyond any that a double has, and far from overflow.
+const EXPONENT_MAX: i64 = 1 << 40;
 
 /// The value of a number literal.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,7 +94,8 @@ impl Decimal {
         let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
         let mut digits = [0u8; MAX_DIGITS];
         let mut count = 0;
-        let mut power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - 1;
+        // What is beyond any number is as good as the bound, which leaves room to count.
+        let mut power = exponent.parse::<i64>().unwrap_or(EXPONENT_MAX).clamp(-EXPONENT_MAX, EXPONENT_MAX) - 1;
         let mut after_point = false;
         for byte in mantissa.bytes() {
             match byte {
@@ -164,6 +167,8 @@ mod tests {
             "1e400",
             "-1e400",
             "1e-400",
+            "1e-9223372036854775808",
+            "1e9223372036854775807",
             "4e-324",
             "9007199254740993.0",
             &ten_thousand,

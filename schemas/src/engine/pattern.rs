@@ -168,6 +168,7 @@ fn translate(source: &str) -> Result<String, PatternError> {
                     return refuse("a quantifier of a quantifier");
                 }
                 quantified = !was_quantified;
+                let opened = out.len();
                 out.push(c);
                 if c == '{' {
                     for c in chars.by_ref() {
@@ -178,7 +179,7 @@ fn translate(source: &str) -> Result<String, PatternError> {
                             _ => return refuse("{ that is no count"),
                         }
                     }
-                    if out.ends_with("{}") || out.contains("{,") {
+                    if out.get(opened..).is_none_or(|count| count == "{}" || count.starts_with("{,")) {
                         return refuse("{ that is no count");
                     }
                 }
@@ -252,6 +253,12 @@ mod tests {
 
     fn finds(pattern: &str, text: &str) -> bool {
         compile(pattern).unwrap().is_match(text.as_bytes())
+    }
+
+    #[test]
+    fn a_brace_in_a_class_is_no_count() {
+        assert!(finds("^[{,]a{2}$", "{aa") && finds("^[{,]a{2}$", ",aa"));
+        assert!(compile("a{,2}").is_err() && compile("a{}").is_err());
     }
 
     #[test]

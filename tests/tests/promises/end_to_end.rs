@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use shuqiao_tests::fixtures::{
     City, Home,
     adapter::{Adapter, registry_rows, write_registry},
-    binaries, eventually, grant, subscription,
+    binaries, eventually, grant, raw_log, subscription,
 };
 
 /// Columns of the real registry's file, as its source tells.
@@ -101,8 +101,8 @@ async fn adapters_go_on_while_the_broker_is_killed_again_and_again() {
 }
 
 #[tokio::test]
-async fn of_two_adapters_for_one_source_one_is_fenced_and_nothing_is_doubled() {
-    let city = granted(Home::Embedded).await;
+async fn of_two_adapters_for_one_source_one_is_fenced_and_no_sequence_is_stored_twice() {
+    let mut city = granted(Home::Embedded).await;
     let csv = city.directory().join("registry.csv");
     let (rows, _) = registry_rows(500);
     write_registry(&csv, &rows, false);
@@ -123,6 +123,13 @@ async fn of_two_adapters_for_one_source_one_is_fenced_and_nothing_is_doubled() {
     .await;
     let (count, _) = city.market_supervision().await.digest(Vec::new()).await.expect("the digest");
     assert_eq!(count, 500);
+    drop((running, other));
+    // A doubled entry would look like one in every view: the log itself is read.
+    city.node.terminate().await;
+    let entries = raw_log::entries(&city).await;
+    let stored = |sequence: &u64| entries.iter().filter(|entry| entry.sequence == *sequence).count();
+    assert!(entries.len() >= 500);
+    assert_eq!(entries.iter().map(|entry| stored(&entry.sequence)).max(), Some(1));
 }
 
 #[tokio::test]

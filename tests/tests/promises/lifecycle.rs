@@ -11,6 +11,7 @@ use shuqiao_tests::{
     on_both_homes,
 };
 use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 const NAME: &str = "department/market-supervision/system/registry";
 
@@ -122,11 +123,14 @@ async fn a_configuration_with_mistakes_starts_nothing_and_names_them_all() {
 }
 
 #[tokio::test]
-async fn health_over_grpc_says_the_same() {
+async fn health_over_grpc_says_what_the_node_says_of_itself() {
     let city = City::on(Home::Embedded).await;
+    let taxation = city.taxation().await;
     eventually(5, "serving", async || {
-        let status = city.taxation().await.status().await;
-        status.is_ok_and(|status| status.ready)
+        let status = taxation.status().await.is_ok_and(|status| status.ready);
+        let asked = HealthCheckRequest { service: String::new() };
+        let health = taxation.health().check(asked).await.expect("an answer").into_inner();
+        status && health.status() == ServingStatus::Serving
     })
     .await;
     let stranger = city.client("department/stranger/system/desk").await;

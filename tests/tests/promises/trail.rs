@@ -48,7 +48,7 @@ on_both_homes! {
 
         let whole = trail.iter().map(ToString::to_string).collect::<String>();
         assert!(!whole.contains(&code) && !whole.contains("南通示例"), "neither keys nor payloads");
-        // Times never go back, and a department reads its own entries only.
+        // A department reads its own entries only.
         let own = city.taxation().await.trail().await;
         let mine = |entry: &serde_json::Value| {
             entry["actor"].as_str().is_some_and(|actor| actor.starts_with("department/taxation/"))
@@ -71,9 +71,10 @@ async fn no_log_line_and_no_metric_holds_a_key_or_a_payload() {
     taxation.reads(&id, 100).await.take(20).await;
     taxation.looks_up(&code).await.expect("granted");
     refused(city.civil_affairs().await.looks_up(&code).await, Code::PermissionDenied, "GRANT_MISSING");
-    let lines = city.node.lines();
-    assert!(!lines.is_empty());
+    let (lines, metrics) = (city.node.lines(), city.node.metrics().await);
+    assert!(!lines.is_empty() && metrics.contains("shuqiao_audit_appends"));
     for secret in [code.as_str(), "330106199003070014", "欧阳示例", "秘密名称", "南通示例"] {
         assert!(!lines.contains(secret), "{secret} stands in the log lines");
+        assert!(!metrics.contains(secret), "{secret} stands in the metrics");
     }
 }

@@ -33,8 +33,8 @@ impl HashSecret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
-    /// The key under which one department is shown hashes: it can link what it was granted across datasets, and two departments that compare notes
-    /// cannot.
+    /// The key under which one department is shown hashes: it can link fields of one pointer across what it was granted, and two departments that compare
+    /// notes cannot.
     pub(super) fn for_grantee(&self, grantee: &DepartmentAlias) -> Result<HashKeys, Error> {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(b"shuqiao grantee hash key v1\0");

@@ -177,15 +177,15 @@ impl Catalogue {
     ///
     /// # Errors
     /// The verdict's own refusals; [`Error::InvalidField`]; [`Error::OutcomeUnknown`] where the verdict did not come in time (it may come yet);
-    /// [`Error::LogUnavailable`] and [`Error::QuotaExhausted`], after which nothing was done.
+    /// [`Error::LogUnavailable`], [`Error::DiskFull`] and [`Error::QuotaExhausted`], after which nothing was done.
     pub async fn execute(&self, caller: &Identity, command: Command) -> Result<Outcome, Error> {
         let name = command.name();
         let verdict = self.decide(caller, command).await;
         let outcome = match &verdict {
             Ok(Outcome { changed: true, .. }) => "changed",
             Ok(_) => "unchanged",
-            Err(Error::OutcomeUnknown | Error::LogUnavailable(_) | Error::Internal(_) | Error::DataLoss(_)) => "failed",
-            Err(_) => "refused",
+            Err(error) if error.refusal().is_some() => "refused",
+            Err(_) => "failed",
         };
         self.options.metrics.commands.get_or_create(&metrics::CommandLabels { command: name, outcome }).inc();
         verdict

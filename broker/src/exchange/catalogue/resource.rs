@@ -46,7 +46,7 @@ pub enum Treatment {
     Clear,
     /// Through the mask that the record type declares.
     Masked,
-    /// As a keyed hash: the same for the same value and grantee.
+    /// As a keyed hash: equal for equal values of the same field (by its JSON Pointer) shown to the same department, whatever the grant.
     KeyedHash,
 }
 

@@ -9,7 +9,7 @@
 //! - nobody narrows, compares or looks up by a field that it is not shown in clear: the answer would disclose the field;
 //! - the purpose is the grant's own, or begins with it (`核查：案件 17` under a grant for `核查`);
 //! - nothing is released before its audit entry is durable. Denials leave an entry too; what failed without a verdict (view behind, log away, quota) released
-//!   nothing and leaves none. A question across datasets leaves an entry for each dataset that it was shown something of, so that an owner finds it;
+//!   nothing and leaves none. A question across datasets leaves an entry for each dataset that it was shown something of, so that an auditor who asks by dataset finds it;
 //! - pages, scans, waits and queries at once are bounded. A page may be shorter than asked for, even empty, and not the last: only an empty token says that.
 
 mod admission;

@@ -126,13 +126,12 @@ async fn waiting_ends_when_the_position_is_applied_and_not_before_or_when_time_i
 }
 
 #[tokio::test]
-async fn after_a_kill_the_view_goes_on_where_it_was() {
+async fn a_view_that_is_opened_again_goes_on_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(directory.path()).await;
     let until = rig.append(&[(0, "a", "320600"), (0, "b", "320600"), (1, "c", "320600")]).await;
     rig.seen(&until).await;
     let before = rig.reader().digest().unwrap();
-    // Nothing is flushed or said goodbye to.
     rig.tasks.token().cancel();
     let Rig { log, view, clock, tasks, .. } = rig;
     tasks.drain(PATIENCE).await;
