@@ -171,8 +171,18 @@ impl Node {
         path
     }
 
+    /// Stops it, and looks at what it left before its directory goes.
+    fn stop_but_keep(mut self, look: impl FnOnce()) {
+        self.terminate();
+        look();
+    }
+
     /// Stops it as a service manager does.
     fn stop(mut self) {
+        self.terminate();
+    }
+
+    fn terminate(&mut self) {
         let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
         assert!(asked.is_ok_and(|status| status.success()));
         assert!(self.process.wait().expect("it ends").success(), "a drained node ends well");
@@ -242,6 +252,11 @@ fn resources_are_applied_shown_changed_and_deleted() {
     ] {
         assert!(described.contains(part), "{part}: {described}");
     }
+    let described = node.ask(TAXATION, &["describe", "grant", "market-supervision.taxation-enterprise"], "").ok();
+    for part in ["# in force: yes, until 2098-12-31T16:00:00Z", "企业登记信息", "conditional", "# fields: "] {
+        assert!(described.contains(part), "{part}: {described}");
+    }
+    assert!(described.lines().any(|line| line.starts_with("/name ") && line.contains(" clear ")), "{described}");
     let described = node.ask(TAXATION, &["describe", "subscription", "taxation.enterprise"], "").ok();
     assert!(described.contains("subscriber: taxation"), "{described}");
 
@@ -269,6 +284,25 @@ fn resources_are_applied_shown_changed_and_deleted() {
     for part in [r#""command":"create_grant""#, r#"{"denied":"NOT_OWNER"}"#, r#"{"denied":"STILL_REFERRED_TO"}"#] {
         assert!(trail.contains(part), "{part}: {trail}");
     }
+
+    // The newest of them, without what the asking adds.
+    let index = |line: &str| -> u64 {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        entry["index"].as_u64().expect("an index")
+    };
+    let end = trail.lines().map(index).max().expect("entries") + 1;
+    let list =
+        |arguments: &[&str]| node.ask(TAXATION, &[&["audit", "list", "-o", "json"], arguments].concat(), "").ok();
+    let newest = list(&["--last", "3"]);
+    // The reading of the whole trail stands last.
+    assert_eq!(newest.lines().map(index).collect::<Vec<_>>(), [end - 2, end - 1, end], "{newest}");
+    let of_dataset: Vec<_> = trail.lines().filter(|line| line.contains(&format!(r#""dataset":"{DATASET}""#))).collect();
+    let newest = list(&["--last", "2", "--dataset", DATASET]);
+    assert_eq!(newest.lines().collect::<Vec<_>>(), of_dataset[of_dataset.len() - 2..], "however far back they are");
+    let all = list(&["--last", "10000", "--department", "civil-affairs"]);
+    assert_eq!(all.lines().count(), 1, "{all}");
+    let table = node.ask(TAXATION, &["audit", "list", "--limit", "2"], "");
+    assert!(table.out.contains("PURPOSE") && table.err.contains("--last the newest"), "{table:?}");
     node.stop();
 }
 
@@ -287,7 +321,11 @@ fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((&said["read"], &said["accepted"]), (&1.into(), &1.into()), "{said}");
     let wrong = record.replace("0740", "0741");
-    node.ask(OWNER, &["publish", DATASET], &wrong).code_is(3);
+    // What is refused takes no number: the next record gets it.
+    let said = node.ask(OWNER, &["publish", DATASET, "-o", "json"], &wrong);
+    let summary: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((said.code, &summary["rejected"], &summary["last_sequence"]), (3, &1.into(), &1.into()), "{said:?}");
+    assert!(said.err.contains("warning: without --source-version"), "{said:?}");
     node.ask(TAXATION, &["publish", DATASET], &record).fails(5, "NOT_OWNER");
     // A line that is no payload does not hide what became of those before it.
     let said = node.ask(OWNER, &["publish", DATASET, "--batch-records", "1", "-o", "json"], &format!("{record}\n{{\n"));
@@ -302,6 +340,12 @@ fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
     let ask = |caller: &str| node.ask(caller, &["query", "get", DATASET, CODE, "--purpose", "税务登记"], "");
     assert!(ask(TAXATION).ok().contains(r#""payload":{"unified_social_credit_code": "91330100MA00000740""#));
     ask(BYSTANDER).fails(5, "GRANT_MISSING");
+    let list = |filter| {
+        node.ask(TAXATION, &["query", "list", DATASET, "--purpose", "税务登记", "--where", filter, "-o", "table"], "")
+    };
+    list("status=nonsense").fails(3, "UNKNOWN_CODE: not a code of the table enterprise-status");
+    list("nothing=1").fails(3, "NOT_INDEXED: no indexed field; indexed: name, registration_number, status, region");
+    assert!(list("name=杭州最小示例有限公司").ok().contains(CODE));
     let subject = ["query", "subject", "uscc", CODE, "--purpose", "税务登记"];
     assert!(node.ask(TAXATION, &subject, "").ok().contains(DATASET));
     let digest = ["view", "digest", DATASET, "--purpose", "对账", "-o", "json"];
@@ -317,6 +361,50 @@ impl Said {
     fn code_is(self, code: i32) {
         assert_eq!(self.code, code, "{self:?}");
     }
+}
+
+#[test]
+fn a_receipt_is_verified_without_the_node_until_a_byte_of_it_changes() {
+    let node = Node::start();
+    node.ask(
+        ADMINISTRATOR,
+        &["apply", "-f", text(&node.file("d.yaml", DEPARTMENTS)), text(&node.file("s.json", SHARED))],
+        "",
+    )
+    .ok();
+    let file = node.directory.path().join("receipts.jsonl");
+    let record = format!(r#"{{"unified_social_credit_code": "{CODE}", "name": "杭州最小示例有限公司"}}"#);
+    let publish = ["publish", DATASET, "--source-version", "7", "--batch-records", "1", "--receipts", text(&file)];
+    let said = node.ask(OWNER, &publish, &format!("{record}\n{}\n{record}\n", record.replace("0740", "0741")));
+    assert!(said.code == 3 && !said.err.contains("--source-version"), "{said:?}");
+    let status = node.ask(OWNER, &["status", "-o", "json"], "").ok();
+    let status_file = node.file("status.json", &status);
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let key = status["receipt_public_key"].as_str().expect("a key").to_owned();
+    node.ask(OWNER, &publish, &record).ok();
+    node.stop_but_keep(|| {
+        let receipts = std::fs::read_to_string(&file).expect("written");
+        assert_eq!(
+            receipts.lines().count(),
+            3,
+            "one a batch in which something was accepted, run after run: {receipts}"
+        );
+        let verify = ["receipt", "verify", text(&file), "--status", text(&status_file)];
+        let said = alone(&verify, "").ok();
+        assert_eq!(said.matches("good").count(), 3, "{said}");
+        alone(&["receipt", "verify", "--public-key", &key], &receipts).ok();
+
+        let tampered = receipts.replacen(r#""accepted_count":1"#, r#""accepted_count":2"#, 1);
+        let said = alone(&["receipt", "verify", "--public-key", &key, "-o", "json"], &tampered);
+        let answers: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        let verdicts = [0, 1, 2].map(|number| answers[number]["verdict"].as_str().unwrap_or("none").to_owned());
+        assert_eq!(verdicts, ["bad_signature", "good", "good"]);
+        said.fails(3, "1 of 3 receipts not signed");
+        alone(&["receipt", "verify", "--public-key", &"0".repeat(64)], &receipts)
+            .fails(3, "3 of 3 receipts not signed");
+        alone(&["receipt", "verify", "--public-key", "00"], &receipts).code_is(2);
+        alone(&["receipt", "verify", "--public-key", &key], "\n").code_is(3);
+    });
 }
 
 #[test]
@@ -345,7 +433,7 @@ fn tools_answer_without_a_node() {
     }
     let said = alone(&["schema", "describe", "enterprise/v1", "-o", "json"], "").ok();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&said).expect("JSON")["name"], "enterprise/v1");
-    assert_eq!(alone(&["schema", "describe", "nonsense"], "").code, 2);
+    assert_eq!(alone(&["schema", "describe", "nosuch/v1"], "").code, 4);
     let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
     alone(&["schema", "check", schemas], "").code_is(0);
     alone(&["schema", "diff", "enterprise/v1", &format!("{schemas}/enterprise/v1"), "--mode", "full"], "").code_is(0);
@@ -353,4 +441,10 @@ fn tools_answer_without_a_node() {
     assert!(said.code == 3 && said.out.contains("name-changed") && said.err.contains("next: "), "{said:?}");
     let said = alone(&["get", "dataset", "x"], "");
     assert!(said.code == 2 && said.err.contains("Missing: --endpoint"), "{said:?}");
+    assert!(said.err.contains("in the sandbox: --profile target/sandbox/clients/taxation.toml"), "{said:?}");
+    let said = alone(&["inspect", "identifiers"], &format!("{CODE}\n"));
+    assert!(said.err.contains("1 row: 1 ok, 0 warnings, 0 errors"), "{said:?}");
+    let said = alone(&["apply", "-f", "-"], "kind: department\n\tname: x\n");
+    assert!(said.code == 3 && said.err.starts_with("error: standard input, document 1: "), "{said:?}");
+    assert_eq!(said.err.matches("error").count(), 1, "{said:?}");
 }

@@ -118,7 +118,7 @@ impl Connection {
             }),
             _ => Err(Error::Usage(format!(
                 "which node, and who are you? Missing: {}. Give them as flags, or write a profile (deploy/config/client.toml is one) and name it with \
-                 --profile or SHUQIAO_PROFILE",
+                 --profile or SHUQIAO_PROFILE; in the sandbox: --profile target/sandbox/clients/taxation.toml",
                 missing.into_inner().join(", ")
             ))),
         }

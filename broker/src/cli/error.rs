@@ -29,6 +29,9 @@ pub(super) enum Error {
     /// What is there cannot become what is wanted.
     #[error("{0}")]
     Conflict(String),
+    /// What was named is not there.
+    #[error("{0}")]
+    NotFound(String),
     #[error("{} is no profile", .path.display())]
     Profile { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{endpoint} cannot be reached")]
@@ -63,6 +66,7 @@ impl Error {
             Self::Usage(_) => Exit::Usage,
             Self::Input(_) => Exit::Invalid,
             Self::Conflict(_) => Exit::Conflict,
+            Self::NotFound(_) => Exit::NotFound,
             Self::Connect { source, .. } => match tls::refusal(source) {
                 Some(_) => Exit::Denied,
                 None => Exit::Unavailable,

@@ -27,6 +27,10 @@ impl Time {
         jiff::Timestamp::from_nanosecond(nanoseconds).map_or(self, Self)
     }
 
+    pub(super) fn as_millisecond(self) -> i64 {
+        self.0.as_millisecond()
+    }
+
     pub(super) fn to_wire(self) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds: self.0.as_second(), nanos: self.0.subsec_nanosecond() }
     }
@@ -454,7 +458,11 @@ impl Manifest {
             kind: Option<String>,
         }
         fn of<T: serde::de::DeserializeOwned>(document: &str) -> Result<T, String> {
-            serde_saphyr::from_str(document).map_err(|error| error.to_string())
+            serde_saphyr::from_str(document).map_err(|error| {
+                // The library begins with a word that the message has already.
+                let text = error.to_string();
+                text.strip_prefix("error: ").map_or(text.clone(), str::to_owned)
+            })
         }
         let head: Head = of(document)?;
         match head.kind.as_deref() {

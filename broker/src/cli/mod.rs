@@ -3,6 +3,7 @@
 //! Promises: the exit code says what kind of failure it was ([`exit::TABLE`]); an error says what to do next; what a command answers goes to
 //! standard output and nothing else does; a reader that has seen enough (`| head`) ends a command quietly.
 
+mod audit;
 mod authority;
 mod connection;
 mod error;
@@ -12,6 +13,7 @@ mod node;
 mod output;
 mod publish;
 mod query;
+mod receipt;
 mod record;
 mod resource;
 mod schema;
@@ -58,7 +60,10 @@ enum Command {
     Query(query::Query),
     /// Read the trail of every access.
     #[command(subcommand)]
-    Audit(node::Audit),
+    Audit(audit::Audit),
+    /// Verify what a node signed when it took records.
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
     /// Show how a node stands.
     Status(node::Status),
     /// Run a small certificate authority, for sandboxes and small sites.
@@ -93,6 +98,7 @@ impl Command {
             Self::Subscribe(command) => command.run().await,
             Self::Query(command) => command.run().await,
             Self::Audit(command) => command.run().await,
+            Self::Receipt(command) => command.run(),
             Self::Status(command) => command.run().await,
             Self::Pki(command) => command.run(),
             Self::View(command) => command.run().await,

@@ -1,12 +1,12 @@
-//! A node itself: running it, asking how it stands, its trail and its view.
+//! A node itself: running it, asking how it stands, and its view.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use shuqiao_proto::v1::{self, audit_service_client::AuditServiceClient, node_service_client::NodeServiceClient};
+use shuqiao_proto::v1::{self, node_service_client::NodeServiceClient};
 
 use super::{
-    connection::{Connection, MESSAGE_BYTES_MAX},
+    connection::Connection,
     error::Error,
     exit::Exit,
     manifest::Time,
@@ -83,104 +83,6 @@ impl Status {
         })?;
         Ok(if status.ready { Exit::Success } else { Exit::Unavailable })
     }
-}
-
-/// `shuqiao audit …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Audit {
-    /// Entries in order; reading them is itself an entry.
-    List(AuditList),
-}
-
-/// `shuqiao audit list`.
-#[derive(Args, Debug)]
-pub(super) struct AuditList {
-    /// First entry, from 0.
-    #[arg(long, default_value_t = 0, value_name = "INDEX")]
-    from: u64,
-    /// Only entries about this dataset.
-    #[arg(long, default_value = "")]
-    dataset: String,
-    /// Only entries of this department's doing.
-    #[arg(long, default_value = "")]
-    department: String,
-    /// Stop after so many entries.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-impl Audit {
-    pub(super) async fn run(self) -> Result<Exit, Error> {
-        let Self::List(list) = self;
-        list.run().await
-    }
-}
-
-impl AuditList {
-    async fn run(self) -> Result<Exit, Error> {
-        let channel = self.connection.open().await?;
-        let mut client = AuditServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let mut entries = Vec::new();
-        let mut request = v1::ListAuditEntriesRequest {
-            from_index: self.from,
-            dataset: self.dataset.clone(),
-            department: self.department.clone(),
-            ..Default::default()
-        };
-        while entries.len() < self.limit {
-            request.page_size = u32::try_from((self.limit - entries.len()).min(1000)).unwrap_or(1000);
-            let page = client.list_audit_entries(request.clone()).await?.into_inner();
-            entries.extend(page.entries);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.page_token = page.next_page_token;
-        }
-        entries.truncate(self.limit);
-        match self.output {
-            // The canonical bytes are what the leaf hashes: spliced in, not parsed and written again.
-            Format::Json => entries.iter().try_for_each(|entry| output::print(&audit_line(entry))),
-            Format::Yaml => entries.iter().try_for_each(|entry| {
-                let value: serde_json::Value =
-                    serde_json::from_str(&audit_line(entry)).map_err(|error| Error::Input(error.to_string()))?;
-                output::print(&format!("---\n{}", output::yaml(&value)?))
-            }),
-            Format::Table => output::print(&output::table(
-                ["index", "time", "actor", "action", "dataset", "count", "outcome"],
-                entries.iter().map(audit_row),
-            )),
-        }?;
-        Ok(Exit::Success)
-    }
-}
-
-fn audit_line(entry: &v1::AuditEntry) -> String {
-    let canonical = String::from_utf8_lossy(&entry.canonical);
-    format!(r#"{{"index":{},"leaf_hash":"{}","entry":{canonical}}}"#, entry.index, hex::encode(&entry.leaf_hash))
-}
-
-/// The members of the canonical bytes, as `exchange::audit` documents them.
-fn audit_row(entry: &v1::AuditEntry) -> Vec<String> {
-    let value: serde_json::Value = serde_json::from_slice(&entry.canonical).unwrap_or_default();
-    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
-    let time = value["time_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let outcome = match value["outcome"]["denied"].as_str() {
-        Some(reason) => format!("denied: {reason}"),
-        None => text("outcome"),
-    };
-    vec![
-        entry.index.to_string(),
-        time.map(|time| time.to_string()).unwrap_or_default(),
-        text("actor"),
-        text("action"),
-        text("dataset"),
-        value["count"].to_string(),
-        outcome,
-    ]
 }
 
 /// `shuqiao view …`.

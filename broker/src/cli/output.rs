@@ -1,6 +1,6 @@
 //! Answers to standard output, everything else to standard error.
 
-use std::io::Write;
+use std::{fmt::Display, io::Write, path::Path};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -46,6 +46,17 @@ pub(super) fn table<'a>(
     }
     let trimmed = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
     trimmed.join("\n")
+}
+
+/// `1 row`, `2 rows`: a number and what it counts.
+pub(super) fn count(number: impl Display, what: &str) -> String {
+    let number = number.to_string();
+    format!("{number} {what}{}", if number == "1" { "" } else { "s" })
+}
+
+/// What a path of the command line is called: `-` is standard input.
+pub(super) fn place(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// Pretty JSON.

@@ -47,6 +47,9 @@ fn commands_are_read_as_the_documents_write_them() {
         "query compare a.b k --field /name=x --purpose audit",
         "query digest a.b --purpose reconciliation",
         "audit list --dataset a.b --limit 5",
+        "audit list --last 20 --department taxation",
+        "receipt verify receipts.jsonl --public-key 00",
+        "receipt verify - --status status.json -o json",
         "status --endpoint localhost:7443 --ca ca.pem --certificate c.pem --key k.pem",
         "pki init city.example --directory pki",
         "pki issue system market-supervision registry --days 30",
@@ -81,6 +84,10 @@ fn nonsense_is_a_usage_error() {
         "query compare a.b k --field name=x --purpose p",
         "view rebuild --config node.toml nonsense",
         "list grants -o xml",
+        "audit list --last 0",
+        "audit list --last 10001",
+        "audit list --last 5 --from 3",
+        "receipt verify receipts.jsonl",
     ] {
         let error = Cli::try_parse_from(std::iter::once("shuqiao").chain(line.split(' '))).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
@@ -116,6 +123,7 @@ fn exit_codes_follow_the_table() {
     }
     assert_eq!(Error::Usage(String::new()).exit(), Exit::Usage);
     assert_eq!(Error::Input(String::new()).exit(), Exit::Invalid);
+    assert_eq!(Error::NotFound(String::new()).exit(), Exit::NotFound);
     assert_eq!(Error::Pipe.exit(), Exit::Success);
     for (error, exit) in [
         (Error::Pki(pki::Error::UnknownSerial("4a".into())), Exit::NotFound),
@@ -249,6 +257,7 @@ fn every_bad_document_is_named() {
     assert!(error.contains("city.yaml, document 1: ") && error.contains("colour"), "{error}");
     assert!(error.contains("document 2: kind \"city\" is not"), "{error}");
     assert!(error.contains("document 3: kind is missing"), "{error}");
+    assert!(!error.contains("error: "), "the message begins with it: {error}");
 }
 
 /// The value of a key of a unit file.

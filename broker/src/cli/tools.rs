@@ -46,8 +46,11 @@ impl Inspect {
             inspect::run(BufReader::new(source), out, &options)?
         };
         output::note(&format!(
-            "{} rows: {} ok, {} warnings, {} errors",
-            summary.rows, summary.ok, summary.warning, summary.error
+            "{}: {} ok, {}, {}",
+            output::count(summary.rows, "row"),
+            summary.ok,
+            output::count(summary.warning, "warning"),
+            output::count(summary.error, "error")
         ));
         Ok(Exit::Success)
     }

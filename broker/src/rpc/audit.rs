@@ -64,7 +64,7 @@ impl AuditService for AuditRpc {
         });
         let entries = entries.collect();
         let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
-        Ok(Response::new(v1::ListAuditEntriesResponse { entries, next_page_token }))
+        Ok(Response::new(v1::ListAuditEntriesResponse { entries, next_page_token, end_index: page.end }))
     }
 }
 

@@ -49,7 +49,7 @@ impl Apply {
             if own::is_document(&text) {
                 manifests.push(Manifest::RecordType(own::resource(text, &path)?));
             } else {
-                manifests.extend(Manifest::parse_all(&text, &path.display().to_string())?);
+                manifests.extend(Manifest::parse_all(&text, &output::place(&path))?);
             }
         }
         if manifests.is_empty() {
@@ -167,13 +167,13 @@ async fn put<R: Resource>(client: &mut Client, name: &str, wanted: R, dry_run: b
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    let error = |source| Error::Read { what: path.display().to_string(), source };
+    let error = |source| Error::Read { what: output::place(path), source };
     let reader: Box<dyn Read> =
         if path.as_os_str() == "-" { Box::new(std::io::stdin()) } else { Box::new(File::open(path).map_err(error)?) };
     let mut text = String::new();
     reader.take(MANIFEST_BYTES_MAX + 1).read_to_string(&mut text).map_err(error)?;
     if text.len() as u64 > MANIFEST_BYTES_MAX {
-        return Err(Error::Input(format!("{} is larger than 16 MiB: split it", path.display())));
+        return Err(Error::Input(format!("{} is larger than 16 MiB: split it", output::place(path))));
     }
     Ok(text)
 }

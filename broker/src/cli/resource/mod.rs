@@ -25,6 +25,7 @@ macro_rules! dispatch {
 }
 
 mod change;
+mod grant;
 mod record_type;
 mod show;
 

@@ -12,7 +12,7 @@ use super::{
         manifest::{Dataset, Department, Grant, RecordType, Subscription, full_name},
         output::{self, Format},
     },
-    Client, Kind, Resource, client, connect, record_type,
+    Client, Kind, Resource, client, connect, grant, record_type,
 };
 
 /// `shuqiao get KIND NAME`.
@@ -128,7 +128,8 @@ impl Describe {
                 related("grants", &grants)?;
                 progress(channel, id, &[]).await?;
             }
-            Kind::Grant | Kind::RecordType => {}
+            Kind::Grant => grant::describe(&mut client, id).await?,
+            Kind::RecordType => {}
             Kind::Subscription => {
                 let wire = Subscription::fetch(&mut client, full_name(Subscription::COLLECTION, id)).await?;
                 let dataset = wire.dataset.trim_start_matches("datasets/").to_owned();

@@ -83,9 +83,12 @@ impl Check {
             documents.iter().map(|path| examine(path, &self.tables, &self.records)).collect::<Result<Vec<_>, _>>()?;
         show(&reports, self.output)?;
         let flaws: usize = reports.iter().map(|report| report.flaws.len()).sum();
+        let sound = flaws == 0;
         let examples: usize = reports.iter().map(|report| report.examples).sum();
-        output::note(&format!("{} record types, {examples} examples, {flaws} flaws", reports.len()));
-        Ok(if flaws == 0 { Exit::Success } else { Exit::Invalid })
+        let [types, examples, flaws] = [(reports.len(), "record type"), (examples, "example"), (flaws, "flaw")]
+            .map(|(n, what)| output::count(n, what));
+        output::note(&format!("{types}, {examples}, {flaws}"));
+        Ok(if sound { Exit::Success } else { Exit::Invalid })
     }
 }
 

@@ -91,7 +91,7 @@ fn load(what: &str, tables: &Tables) -> Result<Arc<RecordType>, Error> {
     let document = if path.is_dir() { path.join(DOCUMENT) } else { path.to_path_buf() };
     if !document.is_file() {
         let names = Registry::builtin().names().collect::<Vec<_>>().join(", ");
-        return Err(Error::Usage(format!(
+        return Err(Error::NotFound(format!(
             "{what} is neither a file, nor a directory with a {DOCUMENT}, nor a record type of this program: {names}"
         )));
     }

@@ -123,6 +123,8 @@ pub struct Page {
     pub lines: Vec<Line>,
     /// Where the next page begins; `None` at the end of the trail. A page may be empty and not the last.
     pub next: Option<u64>,
+    /// One past the newest entry when it was asked for.
+    pub end: u64,
 }
 
 impl Audit {
@@ -179,7 +181,7 @@ impl Audit {
         let Some(bounds) = bounds.first() else { return Ok(Page::default()) };
         let from = query.from.max(bounds.first);
         if from >= bounds.next {
-            return Ok(Page::default());
+            return Ok(Page { end: bounds.next, ..Page::default() });
         }
         let mut reader = self.log.read(&self.topic, &[(0, from)]).await?;
         let mut page = Paging::new(query, from);
@@ -231,7 +233,7 @@ impl<'q> Paging<'q> {
     }
 
     fn finish(self, end: u64) -> Page {
-        Page { lines: self.lines, next: (self.next < end).then_some(self.next) }
+        Page { lines: self.lines, next: (self.next < end).then_some(self.next), end }
     }
 }
 

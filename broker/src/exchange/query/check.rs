@@ -1,5 +1,7 @@
 //! The form of a question, held against what the caller is shown: nobody narrows, compares or looks up by a field that it does not see in clear.
 
+use shuqiao_schemas::engine::{IndexedField, RecordType};
+
 use super::{Access, Compared, RowCondition, Violations};
 use crate::exchange::{catalogue::TEXT_CHARACTERS_MAX, model::KEY_BYTES_MAX};
 
@@ -45,11 +47,18 @@ pub(super) fn filter(found: &mut Violations, access: &Access, filter: &[RowCondi
     let indexed = access.record_type().indexed_fields();
     for (number, condition) in filter.iter().enumerate().take(CONDITIONS_MAX) {
         let (field, values) = (format!("filter[{number}].field"), format!("filter[{number}].values"));
-        if indexed.iter().all(|one| one.name != condition.field) {
-            found.add(field, "NOT_INDEXED", "no indexed field of the record type", "不是该记录标准的可检索字段");
-        } else if !access.grants_index(&condition.field) {
-            let (en, zh) = ("the grant does not show this field in clear", "授权未以明文提供此字段");
-            found.add(field, "FIELD_NOT_GRANTED", en, zh);
+        match indexed.iter().find(|one| one.name == condition.field) {
+            None => {
+                let names = indexed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+                let (en, zh) =
+                    (format!("no indexed field; indexed: {names}"), format!("不是可检索字段；可检索：{names}"));
+                found.add(field, "NOT_INDEXED", en, zh);
+            }
+            Some(_) if !access.grants_index(&condition.field) => {
+                let (en, zh) = ("the grant does not show this field in clear", "授权未以明文提供此字段");
+                found.add(field, "FIELD_NOT_GRANTED", en, zh);
+            }
+            Some(one) => codes(found, access.record_type(), &values, one, condition),
         }
         if condition.values.is_empty() {
             found.add(&values, "REQUIRED", "name at least one value", "至少列出一个取值");
@@ -61,6 +70,22 @@ pub(super) fn filter(found: &mut Violations, access: &Access, filter: &[RowCondi
             let most = TEXT_CHARACTERS_MAX;
             found.add(&values, "TOO_LONG", format!("at most {most} characters"), format!("不得超过 {most} 个字符"));
         }
+    }
+}
+
+/// No record has a code that the field's table lacks: an answer without records would say that there is no such record, and not that there is no such code.
+fn codes(
+    found: &mut Violations,
+    record_type: &RecordType,
+    path: &str,
+    indexed: &IndexedField,
+    condition: &RowCondition,
+) {
+    let Some(name) = record_type.field(&indexed.pointer).and_then(|field| field.code_table.as_deref()) else { return };
+    let Some(table) = record_type.tables().find(|table| table.name() == name) else { return };
+    if condition.values.iter().take(VALUES_MAX).any(|value| !table.contains(value)) {
+        let (en, zh) = (format!("not a code of the table {name}"), format!("不是代码表 {name} 中的代码"));
+        found.add(path, "UNKNOWN_CODE", en, zh);
     }
 }
 
