@@ -53,11 +53,13 @@ fn instead(text: &str, reason: Reason) -> Violation {
     };
     let (doubt, doubt_zh) =
         if right { ("", "") } else { (" (and it is wrong as such)", "（且其校验不正确）") };
+    // A number among Chinese characters stands free.
+    let gap = if what_zh.starts_with(|first: char| first.is_ascii_alphanumeric()) { " " } else { "" };
     Violation::new(
         PATH,
         rule,
         format!("a {what} stands where the unified social credit code should be{doubt}"),
-        format!("统一社会信用代码栏内填写的是{what_zh}{doubt_zh}"),
+        format!("统一社会信用代码栏内填写的是{gap}{what_zh}{doubt_zh}"),
     )
 }
 
@@ -88,6 +90,16 @@ mod tests {
             if !text.is_empty() {
                 assert!(!format!("{violation:?}").contains(text), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_number_stands_free_among_chinese_characters() {
+        for (text, words) in
+            [("330106000012340", "的是 15 位"), ("3206811100123", "的是 2007 年"), ("13830295-X", "的是组织")]
+        {
+            let violation = credit_code(text).expect_err(text);
+            assert!(violation.message_zh.contains(words), "{}", violation.message_zh);
         }
     }
 

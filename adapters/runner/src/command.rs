@@ -192,7 +192,7 @@ impl Command {
             Self::DeadLetters(command) => command.run().await,
             Self::Reconcile { file, patience } => {
                 let (adapter, config) = file.load()?;
-                let answer = reconcile::reconcile(adapter, &config, patience).await?;
+                let answer = reconcile::reconcile(adapter, &config, patience.into()).await?;
                 output::reconciliation(&answer, file.output);
                 Ok(if answer.agrees() { Exit::Success } else { Exit::NotWell })
             }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use shuqiao_adapter_sdk::{
     CheckReport, Descriptor,
     check::Verdict,
+    plural,
     reconcile::Reconciliation,
     runner::Report,
     state::{Anew, Counts, DeadLetter, Replay},
@@ -126,12 +127,12 @@ fn counts(counts: &Counts) {
     let source = counts.read + counts.accepted + counts.waiting > 0;
     if source {
         say(format!(
-            "  read {} = accepted {} + unchanged {} + dead letters {} + waiting {}",
+            "  read {} = accepted {} + unchanged {} + set aside {} + waiting {} (a row counts each time it is read)",
             counts.read, counts.accepted, counts.unchanged, counts.dead_letters, counts.waiting
         ));
     }
     if counts.delivered > 0 {
-        say(format!("  delivered {} = taken {} + dead letters {}", counts.delivered, counts.taken, counts.refused));
+        say(format!("  delivered {} = taken {} + set aside {}", counts.delivered, counts.taken, counts.refused));
     }
     if !source && counts.delivered == 0 {
         say("  nothing");
@@ -163,7 +164,7 @@ pub(crate) fn letters(letters: &[DeadLetter], format: Format) {
             letter.occurrences.to_string(),
         ]
     });
-    table(&["ID", "STATE", "PLACE", "REASONS", "TIMES"], rows);
+    table(&["ID", "STATE", "PLACE", "REASONS", "TIMES SEEN"], rows);
 }
 
 /// The name that JSON gives to a variant.
@@ -190,7 +191,8 @@ pub(crate) fn letter(letter: &DeadLetter, format: Format) {
         say(format!("  {path} {}: {}", violation.rule, violation.message_en));
         say(format!("  {}", violation.message_zh));
     }
-    say(format!("seen {} time(s); its {} bytes ({encoding}):", letter.occurrences, letter.raw.len()));
+    let (seen, bytes) = (letter.occurrences, letter.raw.len() as u64);
+    say(format!("seen {seen} {}; its {bytes} {} ({encoding}):", plural(seen, "time"), plural(bytes, "byte")));
     say(&text);
 }
 

@@ -29,6 +29,7 @@ mod source;
 pub mod state;
 pub mod text;
 mod violation;
+mod words;
 
 pub use adapter::{Adapter, Context, Descriptor, ErasedAdapter, Roles};
 pub use async_trait::async_trait;
@@ -38,3 +39,4 @@ pub use error::{AdapterError, ErrorClass, chain};
 pub use sink::{Outcome, Record, Sink};
 pub use source::{Batch, MappingError, Operation, Position, Row, Source, SourceRecord};
 pub use violation::Violation;
+pub use words::plural;

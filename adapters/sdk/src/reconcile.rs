@@ -111,26 +111,42 @@ impl Reconciliation {
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Reconciles; looks again for at most `patience` while the digests differ. Works beside a running adapter.
+/// How long to look again while the sides differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// At most so long.
+    pub longest: Duration,
+    /// Not after neither side has moved for so long: nothing is on its way then.
+    pub still: Duration,
+}
+
+impl From<Duration> for Patience {
+    /// So long, whether anything moves or not.
+    fn from(longest: Duration) -> Self {
+        Self { longest, still: longest }
+    }
+}
+
+/// Reconciles; looks again with `patience` while the digests differ. Works beside a running adapter.
 ///
 /// # Errors
 /// [`Error`] where it cannot be told; a difference is an answer, not an error.
 pub async fn reconcile(
     adapter: &dyn ErasedAdapter,
     config: &Config,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<Reconciliation, Error> {
     let state = State::open_beside(&config.state.path).await?;
     let connection = Connection::open(&config.broker).await?;
-    let until = Instant::now() + patience;
     let (mut comparisons, mut not_compared) = (Vec::new(), Vec::new());
     if let Some(publish) = &config.publish {
         still_held(&connection, &publish.dataset, &state.accepted_positions().await?).await?;
+        let mut looking = Looking::new("source", &publish.dataset, patience);
         let comparison = loop {
             let ours = Side::new(state.published_digest().await?);
             let at_least = state.accepted_positions().await?;
             let theirs = exchange_side(&connection, &publish.dataset, purpose(config, None), at_least).await;
-            if let Some(comparison) = settle("source", &publish.dataset, ours, theirs, until)? {
+            if let Some(comparison) = looking.judge(ours, theirs)? {
                 break comparison;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -141,7 +157,7 @@ pub async fn reconcile(
         let subscription = subscription(&connection, &subscribe.subscription).await?;
         match incomparable(&subscription) {
             Some((reason_en, reason_zh)) => not_compared.push(NotCompared { role: "sink", reason_en, reason_zh }),
-            None => comparisons.push(compare_sink(adapter, config, &connection, &subscription, until).await?),
+            None => comparisons.push(compare_sink(adapter, config, &connection, &subscription, patience).await?),
         }
     }
     let counts = state.counts().await?;
@@ -176,37 +192,58 @@ async fn compare_sink(
     config: &Config,
     connection: &Connection,
     subscription: &v1::Subscription,
-    until: Instant,
+    patience: Patience,
 ) -> Result<Comparison, Error> {
     let (dataset, purpose) = (&subscription.dataset, purpose(config, Some(subscription)));
     let sink = open_sink(adapter, config).await?;
+    let mut looking = Looking::new("sink", dataset, patience);
     loop {
         let ours = Side::new(sink.digest().await?);
         let theirs = exchange_side(connection, dataset, purpose, Vec::new()).await;
-        if let Some(comparison) = settle("sink", dataset, ours, theirs, until)? {
+        if let Some(comparison) = looking.judge(ours, theirs)? {
             return Ok(comparison);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// `None`: look again.
-fn settle(
+/// Two sides looked at again and again.
+struct Looking<'a> {
     role: &'static str,
-    dataset: &str,
-    ours: Side,
-    theirs: Result<Side, exchange::Error>,
+    dataset: &'a str,
     until: Instant,
-) -> Result<Option<Comparison>, Error> {
-    let over = Instant::now() >= until;
-    match theirs {
-        Err(error) if over || error.class() != ErrorClass::Transient => Err(error.into()),
-        Err(_) => Ok(None),
-        Ok(exchange) => {
-            let equal = ours == exchange;
-            let comparison = Comparison { role, dataset: dataset.to_owned(), ours, exchange, equal };
-            Ok((equal || over).then_some(comparison))
+    still: Duration,
+    /// Both as they were at the last look, and since when.
+    seen: Option<(Side, Side, Instant)>,
+}
+
+impl<'a> Looking<'a> {
+    fn new(role: &'static str, dataset: &'a str, patience: Patience) -> Self {
+        Self { role, dataset, until: Instant::now() + patience.longest, still: patience.still, seen: None }
+    }
+
+    /// `None`: look again.
+    fn judge(&mut self, ours: Side, theirs: Result<Side, exchange::Error>) -> Result<Option<Comparison>, Error> {
+        let now = Instant::now();
+        let over = now >= self.until;
+        let exchange = match theirs {
+            Err(error) if over || error.class() != ErrorClass::Transient => return Err(error.into()),
+            Err(_) => {
+                self.seen = None;
+                return Ok(None);
+            }
+            Ok(exchange) => exchange,
+        };
+        let since = match &self.seen {
+            Some((one, other, since)) if (one, other) == (&ours, &exchange) => *since,
+            _ => now,
+        };
+        let equal = ours == exchange;
+        if equal || over || now.duration_since(since) >= self.still {
+            return Ok(Some(Comparison { role: self.role, dataset: self.dataset.to_owned(), ours, exchange, equal }));
         }
+        self.seen = Some((ours, exchange, since));
+        Ok(None)
     }
 }
 
@@ -273,6 +310,37 @@ mod tests {
         assert_eq!(purpose(&config, None), PURPOSE);
         config.run.purpose = Some("税源核查 年度".into());
         assert_eq!(purpose(&config, Some(&whole)), "税源核查 年度");
+    }
+
+    fn side(count: u64) -> Side {
+        Side { count, digest: "aa".into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sides_that_differ_are_looked_at_again_for_as_long_as_one_of_them_moves() {
+        let second = Duration::from_secs(1);
+        let patience = Patience { longest: 20 * second, still: 3 * second };
+        let mut looking = Looking::new("sink", "d", patience);
+        for held in 0..6 {
+            assert_eq!(looking.judge(side(held), Ok(side(9))).expect("no error"), None, "{held}: it moves");
+            tokio::time::advance(second).await;
+        }
+        // An exchange that is away for a moment tells nothing of standing still.
+        tokio::time::advance(second).await;
+        assert_eq!(looking.judge(side(5), Err(exchange::Error::NoAnswer)).expect("it passes"), None);
+        tokio::time::advance(second).await;
+        for _ in 0..3 {
+            assert_eq!(looking.judge(side(5), Ok(side(9))).expect("no error"), None);
+            tokio::time::advance(second).await;
+        }
+        let told = looking.judge(side(5), Ok(side(9))).expect("no error").expect("nothing moves any more");
+        assert_eq!((told.equal, told.ours.count, told.exchange.count), (false, 5, 9));
+
+        let mut looking = Looking::new("sink", "d", (2 * second).into());
+        assert_eq!(looking.judge(side(1), Ok(side(2))).expect("no error"), None);
+        tokio::time::advance(2 * second).await;
+        assert!(looking.judge(side(2), Ok(side(3))).expect("no error").is_some(), "the time is over");
+        assert!(looking.judge(side(3), Ok(side(3))).expect("no error").expect("at once").equal);
     }
 
     #[test]

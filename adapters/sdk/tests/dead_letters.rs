@@ -213,6 +213,29 @@ async fn a_mended_letter_is_published_and_the_books_stay_balanced() {
     assert!(dead_letter::list(&mended, true, 10).await.expect("lists").is_empty());
 }
 
+/// Goal: a dirty file that is read again after one row of it was edited makes no second letter, while the books count each reading.
+#[tokio::test]
+async fn a_letter_is_one_however_often_its_bytes_are_seen_and_the_books_count_each_time() {
+    let (directory, state) = open().await;
+    for edited in ["a=1", "a=2"] {
+        state.record(&batch(&[edited, "c=3", "bad:b=2", "no value", "nor here"])).await.expect("records");
+        accept_all(&state).await;
+    }
+    let counts = state.counts().await.expect("counts");
+    assert_eq!((counts.read, counts.accepted, counts.unchanged, counts.dead_letters), (10, 3, 1, 6));
+    assert_balanced(&state).await;
+    let reasons = state.dead_letter_reasons().await.expect("reasons");
+    assert_eq!(reasons, [("NO_VALUE".to_owned(), 2), ("BAD".to_owned(), 1)]);
+    assert_eq!(state.open_letters().await.expect("counts"), 3);
+    let letters = dead_letter::list(&config(directory.path(), false), true, 10).await.expect("lists");
+    assert_eq!(letters.iter().map(|letter| letter.occurrences).collect::<Vec<_>>(), [2, 2, 2]);
+    let mended = config(directory.path(), true);
+    dead_letter::replay(&Small, &mended, letters[0].id).await.expect("replays");
+    accept_all(&state).await;
+    assert_eq!(state.open_letters().await.expect("counts"), 2, "a letter that was taken at last is closed");
+    assert_balanced(&state).await;
+}
+
 #[tokio::test]
 async fn a_letter_never_comes_over_what_was_published_after_it() {
     let (directory, state) = open().await;

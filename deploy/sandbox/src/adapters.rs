@@ -6,7 +6,6 @@ use shuqiao_adapter_market_supervision::MarketSupervision;
 use shuqiao_adapter_sdk::{
     ErasedAdapter,
     config::{self, Config},
-    metrics::Metrics,
     runner::{self, Options, Report},
     state::State,
 };
@@ -26,13 +25,12 @@ pub(crate) const CSV: &str = "market-supervision/enterprises.csv";
 /// Taxation's database, in the data directory.
 pub(crate) const DATABASE: &str = "taxation/inbox.db";
 
-/// An adapter with its configuration and its counters.
+/// An adapter with its configuration.
 #[derive(Clone)]
 pub(crate) struct Adapter {
     pub(crate) adapter: &'static dyn ErasedAdapter,
     pub(crate) name: &'static str,
     pub(crate) config: Arc<Config>,
-    pub(crate) metrics: Metrics,
 }
 
 /// An adapter's run as a task.
@@ -72,7 +70,7 @@ impl Adapter {
         std::fs::create_dir_all(&home).map_err(Error::io("make", home))?;
         // The newcomer's environment may be that of another adapter.
         let config = config::from_text(text, &[adapter], std::iter::empty())?;
-        Ok(Self { adapter, name, config: Arc::new(config), metrics: Metrics::default() })
+        Ok(Self { adapter, name, config: Arc::new(config) })
     }
 
     /// Makes its state file where there is none: whoever looks beside a run finds one.
@@ -84,7 +82,7 @@ impl Adapter {
     /// Runs it on `tasks`: until everything is published (`once`), or until they are told to stop.
     pub(crate) fn start(&self, once: bool, tasks: &Tasks) -> Running {
         let Self { adapter, config, .. } = self.clone();
-        let options = Options { once, metrics: self.metrics.clone() };
+        let options = Options { once, ..Options::default() };
         let token = tasks.token();
         tasks.spawn(self.name, Box::pin(async move { runner::run(adapter, &config, &options, token).await }))
     }

@@ -4,8 +4,8 @@ use std::{cell::Cell, time::Duration};
 
 use shuqiao_adapter_sdk::{
     config::Broker,
-    reconcile::{self, Reconciliation},
-    state::{Counts, State},
+    reconcile::{self, Comparison, Patience},
+    state::Counts,
 };
 use shuqiao_broker::shutdown::Tasks;
 use tokio::{
@@ -17,23 +17,21 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, Options,
     adapters::{Adapter, CSV, DATABASE},
+    books::Books,
     commands,
-    console::{Console, thousands},
+    console::{Console, counted},
     directory::Directory,
-    identities, node,
+    granted, identities, node,
     registry::{self, Likeness},
     report::{self, Report, Witnesses},
     resources::{self, DATASET},
 };
 
-/// What is on its way when reconciliation begins is there soon after; a view that is rebuilt after a crash takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What is on its way when reconciliation begins is there soon after; a view that is rebuilt after a crash takes longer. Where nothing moves any more,
+/// what differs stays different.
+const PATIENCE: Patience = Patience { longest: Duration::from_secs(60), still: Duration::from_secs(8) };
 /// How long the adapters, and then the exchange, may take to end.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// How long a sink may take to count what it has written.
-const NOTED_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How the city ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +107,11 @@ impl City {
         let registry_rows = keep_registry(&directory)?;
         let moved = if ports.moved { " (7443 is taken 端口被占用)" } else { "" };
         console.say(&format!(
-            "  exchange  交换平台  {endpoint}{moved}, metrics at http://127.0.0.1:{}/metrics\n  registry  登记库    {} ({} rows, GB18030)\n  \
+            "  exchange  交换平台  {endpoint}{moved}, metrics at http://127.0.0.1:{}/metrics\n  registry  登记库    {} ({}, GB18030)\n  \
              inbox     收件库    {} (SQLite, table shuqiao_inbox)\n  log lines 日志      {}",
             ports.metrics,
             directory.shown(CSV),
-            registry_rows.map_or_else(|| "edited".to_owned(), thousands),
+            registry_rows.map_or_else(|| "edited by hand".to_owned(), |rows| counted(rows, "row")),
             directory.shown(DATABASE),
             directory.shown(crate::telemetry::FILE),
         ));
@@ -151,7 +149,8 @@ impl City {
     async fn publish_and_follow(&self, once: bool, tasks: &Tasks) -> Result<Outcome, Error> {
         self.source.prepare().await?;
         self.sink.prepare().await?;
-        let before = self.counts().await?;
+        let books = Books::open(&self.source, &self.sink).await?;
+        let before = books.counts().await?;
         let began_at = Instant::now();
         let mut sink = self.sink.start(false, tasks);
         let mut source = self.source.start(true, tasks);
@@ -160,14 +159,15 @@ impl City {
                 ended = &mut source => self.source.ended(ended).map(drop)?,
                 ended = &mut sink => return Err(self.sink.too_early(ended)),
             }
-            // The subscriber may still have some way to go: the digests are compared again until they are equal or the time is over.
+            // The subscriber may still have some way to go: the digests are compared again until they are equal, or nothing moves any more.
             tokio::select! {
                 both = async { tokio::try_join!(reconcile(&self.source), reconcile(&self.sink)) } => both,
                 ended = &mut sink => Err(self.sink.too_early(ended)),
             }
         };
-        let (source, sink_side) = self.console.watch(work, || self.progress(&before, began_at)).await?;
-        let report = self.account(&before, source, sink_side, began_at.elapsed()).await?;
+        let progress = async || books.progress(self.registry_rows).await;
+        let compared = self.console.watch(work, began_at, &progress).await?;
+        let report = self.account(&books, &before, compared, began_at.elapsed()).await?;
         let outcome = if report.accounted { Outcome::Accounted } else { Outcome::Unaccounted };
         self.accounted.set(Some(outcome));
         self.console.say(&format!("\n{}\n\n{}", report.show(), commands::to_try(&self.directory)));
@@ -182,69 +182,30 @@ impl City {
                 ended = &mut sink => self.sink.too_early(ended),
             }
         };
-        Err(self.console.watch(ended, || self.progress(&before, began_at)).await)
-    }
-
-    /// Counts of both adapters, as their state files hold them: one publishes, the other is delivered to.
-    async fn counts(&self) -> Result<Counts, Error> {
-        let source = State::open_beside(&self.source.config.state.path).await?.counts().await?;
-        let sink = State::open_beside(&self.sink.config.state.path).await?.counts().await?;
-        let Counts { delivered, taken, refused, .. } = sink;
-        Ok(Counts { delivered, taken, refused, ..source })
-    }
-
-    /// The same, once the sink has noted what lies in its table: it writes first and counts then.
-    async fn settled_counts(&self, in_inbox: u64) -> Result<Counts, Error> {
-        let until = Instant::now() + NOTED_WITHIN;
-        loop {
-            let counts = self.counts().await?;
-            if counts.delivered >= in_inbox || Instant::now() > until {
-                return Ok(counts);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// One line of at most 79 columns.
-    fn progress(&self, before: &Counts, began_at: Instant) -> String {
-        let (source, sink) = (&self.source.metrics, &self.sink.metrics);
-        let read = before.read + source.read.get();
-        let rows = self.registry_rows.filter(|rows| *rows >= read);
-        let of = rows.map(|rows| format!(" of {}", thousands(rows))).unwrap_or_default();
-        format!(
-            "  read {}{of}, published {}, set aside {}, in the inbox {}, {} s",
-            thousands(read),
-            thousands(before.accepted + source.accepted.get()),
-            thousands(before.dead_letters + source.dead_letters.get()),
-            thousands(before.taken + sink.taken.get()),
-            began_at.elapsed().as_secs(),
-        )
+        Err(self.console.watch(ended, began_at, &progress).await)
     }
 
     async fn account(
         &self,
+        books: &Books,
         before: &Counts,
-        source: Reconciliation,
-        sink: Reconciliation,
+        (source, sink): (Comparison, Comparison),
         elapsed: Duration,
     ) -> Result<Report, Error> {
-        let state = State::open_beside(&self.source.config.state.path).await?;
-        let compared = |reconciliation: Reconciliation, adapter: &Adapter| {
-            reconciliation.comparisons.into_iter().next().ok_or(Error::AdapterEnded(adapter.name))
-        };
-        let (source, sink) = (compared(source, &self.source)?, compared(sink, &self.sink)?);
-        let total = self.settled_counts(sink.ours.count).await?;
+        let total = books.settled_counts(sink.ours.count).await?;
+        let name = self.source.name;
+        let whole = granted::whole(&self.source).await;
         let report = Report::of(Witnesses {
             registry_rows: self.registry_rows,
             run: total.since(before),
             total,
-            set_aside: report::reasons(&state).await?,
-            repaired: state.warnings().await?,
+            set_aside: report::reasons(&books.source).await?,
+            repaired: books.source.warnings().await?,
             source,
             sink,
+            granted_whole: whole.map_err(|error| Error::Reconcile { adapter: name, source: error.into() })?,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         });
-        state.close().await;
         let json = serde_json::to_string_pretty(&report).unwrap_or_default();
         self.directory.write("report.json", &json)?;
         tracing::info!(dataset = DATASET, accounted = report.accounted, "reconciled");
@@ -252,11 +213,12 @@ impl City {
     }
 }
 
-async fn reconcile(adapter: &Adapter) -> Result<Reconciliation, Error> {
+async fn reconcile(adapter: &Adapter) -> Result<Comparison, Error> {
     let name = adapter.name;
-    Box::pin(reconcile::reconcile(adapter.adapter, &adapter.config, PATIENCE))
+    let answer = Box::pin(reconcile::reconcile(adapter.adapter, &adapter.config, PATIENCE))
         .await
-        .map_err(|source| Error::Reconcile { adapter: name, source })
+        .map_err(|source| Error::Reconcile { adapter: name, source })?;
+    answer.comparisons.into_iter().next().ok_or(Error::AdapterEnded(name))
 }
 
 /// Writes the registry where it is not there or has grown. Answers with its rows; `None` where somebody has edited it, which is left as it is.

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use shuqiao_adapter_sdk::plural;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -27,8 +28,14 @@ impl Console {
         drop(writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 
-    /// Shows `line` while the work goes on: on a terminal one line drawn anew, otherwise a line now and then where it changed.
-    pub(crate) async fn watch<T>(self, work: impl Future<Output = T>, line: impl Fn() -> String) -> T {
+    /// Shows `line` and the seconds since `began_at` while the work goes on: on a terminal one line drawn anew, otherwise a line now and then, where
+    /// more than the time has changed.
+    pub(crate) async fn watch<T>(
+        self,
+        work: impl Future<Output = T>,
+        began_at: Instant,
+        line: impl AsyncFn() -> Option<String>,
+    ) -> T {
         let mut ticks = interval(if self.terminal { DRAW_EVERY } else { SAY_EVERY });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // The first tick is at once, and there is nothing to show yet.
@@ -40,14 +47,17 @@ impl Console {
                 done = &mut work => Some(done),
                 _ = ticks.tick() => None,
             };
-            let now = line();
-            if self.terminal {
-                let mut out = io::stdout().lock();
-                // Back to the line's beginning, and clear it to its end.
-                drop(write!(out, "\r{now}\x1b[K").and_then(|()| out.flush()));
-            } else if now != said {
-                self.say(&now);
-                said = now;
+            let news = line().await.filter(|now| self.terminal || *now != said);
+            if let Some(now) = news {
+                let seconds = began_at.elapsed().as_secs();
+                if self.terminal {
+                    let mut out = io::stdout().lock();
+                    // Back to the line's beginning, and clear it to its end.
+                    drop(write!(out, "\r{now}, {seconds} s\x1b[K").and_then(|()| out.flush()));
+                } else {
+                    self.say(&format!("{now}, {seconds} s"));
+                    said = now;
+                }
             }
             if let Some(done) = done {
                 if self.terminal {
@@ -70,6 +80,11 @@ pub(crate) fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// `1 row`, `12,345 rows`.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{} {}", thousands(number), plural(number, what))
 }
 
 #[cfg(test)]

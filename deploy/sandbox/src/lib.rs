@@ -5,11 +5,13 @@
 //! the exit code says whether it did; a start after any end (Ctrl-C, a crash) goes on where that one was. Refuses: a directory that is not its own.
 
 mod adapters;
+mod books;
 mod city;
 mod commands;
 mod console;
 mod directory;
 mod error;
+mod granted;
 mod identities;
 mod node;
 mod options;

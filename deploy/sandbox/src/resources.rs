@@ -16,6 +16,8 @@ use crate::{
 pub(crate) const DATASET: &str = "market-supervision.enterprise";
 /// The standard of its records.
 pub(crate) const RECORD_TYPE: &str = "enterprise/v1";
+/// Who may see it.
+pub(crate) const GRANTEE: &str = "taxation";
 /// Where taxation's inbox reads.
 pub(crate) const SUBSCRIPTION: &str = "taxation.enterprise";
 /// What taxation was granted it for.
@@ -37,6 +39,9 @@ fn department(alias: &str, name: &str, number: u32, roles: &str) -> String {
     )
 }
 
+/// What a newcomer may grant instead: the legal representative's name, masked, and nothing else of the record but its key.
+const NARROWER: &str = "#- path: /unified_social_credit_code\n#  treatment: clear\n#- path: /legal_representative/name\n#  treatment: masked\n";
+
 /// By whom, under which name, what.
 fn manifests() -> [(Member, &'static str, String); 3] {
     let departments = [
@@ -53,8 +58,12 @@ fn manifests() -> [(Member, &'static str, String); 3] {
     );
     let grant = format!(
         "# Who may see it, what of it, what for and by which right: its owner's business.\n\
-         # \"\" is the whole record. Name single fields, or say `treatment: masked`, apply it again, and queries show less at once.\n\
-         kind: grant\nname: market-supervision.taxation-enterprise\ndataset: {DATASET}\ngrantee: taxation\nfields:\n- path: \"\"\n  treatment: clear\n\
+         kind: grant\nname: market-supervision.taxation-enterprise\ndataset: {DATASET}\ngrantee: {GRANTEE}\nfields:\n\
+         # \"\" is the whole record 整条记录.\n- path: \"\"\n  treatment: clear\n\
+         # To show less, remove the two lines above and the `#` of these four, and apply the file again: queries follow at once. The key stays clear,\n\
+         # and only what the record type declares a mask for can be masked: `shuqiao schema describe {RECORD_TYPE}`.\n\
+         # 收窄授权：删去上面两行，取消下面四行的注释，重新 apply 即可。主键须明文，只有记录标准规定了脱敏规则的字段才能脱敏。\n\
+         {NARROWER}\
          purpose: {PURPOSE}\nlegal_basis: 《中华人民共和国税收征收管理法》第六条\n"
     );
     let subscription = format!(

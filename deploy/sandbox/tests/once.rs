@@ -96,6 +96,67 @@ fn every_row_is_a_record_on_both_sides_or_a_letter_and_a_second_start_publishes_
     assert_eq!(letters, bad_of_500);
 }
 
+/// Goal: who narrows the grant as its file shows how is told what differs and why, and waits for nothing that does not come.
+#[test]
+fn a_grant_narrowed_after_delivery_is_told_as_what_it_is_and_soon() {
+    let directory = tempfile::tempdir().expect("directory");
+    run(directory.path(), 60);
+    let path = directory.path().join("city/resources/2-grant.yaml");
+    let grant = std::fs::read_to_string(&path).expect("the grant");
+    let whole = "- path: \"\"\n  treatment: clear\n";
+    assert_eq!(grant.matches(whole).count(), 1, "{grant}");
+    let narrowed = grant.replace(whole, "").replace("#- path", "- path").replace("#  treatment", "  treatment");
+    assert_eq!(narrowed.matches("\n- path: /").count(), 2, "{narrowed}");
+    std::fs::write(&path, narrowed).expect("narrows");
+
+    let output = command(directory.path(), 60).output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read_to_string(directory.path().join("city/report.json")).expect("an account");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["inbox"], &report["source"]), (&report["view"], &report["view"]), "{said}");
+    assert_eq!(report["shown"]["count"], report["view"]["count"], "{said}");
+    assert_ne!(report["shown"]["digest"], report["view"]["digest"], "{said}");
+    for words in ["the exchange shows taxation 平台对税务可见", report["shown"]["digest"].as_str().expect("a digest")]
+    {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    assert!(said.contains("narrowed after delivery"), "{said}");
+    // A minute is what it would wait while something moves.
+    assert!(number(&report, "/elapsed_ms") < 40_000, "{said}");
+    // Without a terminal a line says something new, or is not said.
+    let progress = said.lines().filter(|line| line.starts_with("  read ")).filter_map(|line| line.rsplit_once(", "));
+    let mut numbers: Vec<_> = progress.map(|(numbers, _)| numbers).collect();
+    let lines = numbers.len();
+    numbers.dedup();
+    assert!(lines > 0 && numbers.len() == lines, "{said}");
+}
+
+/// Goal: a registry that is edited is read again whole; its letters are counted as letters, and the books still add up.
+#[test]
+fn a_registry_edited_by_hand_is_read_again_and_its_letters_stay_as_many() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (good, bad) = expected(300);
+    run(directory.path(), 300);
+    let path = directory.path().join("city/market-supervision/enterprises.csv");
+    let bytes = std::fs::read(&path).expect("the registry");
+    // A clean row's capital, ASCII in every encoding.
+    let at = bytes.windows(4).position(|four| four == b"158(").expect("a capital");
+    let mut edited = bytes;
+    edited[at] = b'2';
+    std::fs::write(&path, edited).expect("edits");
+
+    let (said, report) = run(directory.path(), 300);
+    assert!(said.contains("(edited by hand, GB18030)"), "{said}");
+    assert_eq!((number(&report, "/total/read"), number(&report, "/total/dead_letters")), (600, 2 * bad), "{said}");
+    assert_eq!((number(&report, "/run/accepted"), number(&report, "/run/unchanged")), (1, good - 1), "{said}");
+    let letters: u64 = report["set_aside"].as_array().expect("reasons").iter().map(|one| number(one, "/letters")).sum();
+    assert_eq!(letters, bad, "{said}");
+    assert!(said.contains(&format!("{bad} open dead letter")), "{said}");
+    assert!(said.contains(&format!(", dead letters {bad}, delivered ")), "{said}");
+    assert_eq!(report["balanced"], true, "{said}");
+}
+
 /// A process that does not outlive its test.
 struct Started(Child);
 

@@ -13,6 +13,7 @@ use crate::{
     ErasedAdapter, chain,
     config::{Config, Publish, Subscribe},
     exchange::{Connection, Credentials, Error, Identity},
+    plural,
     reconcile::{self, incomparable},
 };
 
@@ -66,7 +67,8 @@ async fn certificate(config: &Config, report: &mut CheckReport) -> Option<Identi
             if left <= 0 {
                 report.failed("certificate", format!("{} has ended", identity.uri), "renew it");
             } else if left < CERTIFICATE_ENDS_SOON_S {
-                let message = format!("{} ends in {} day(s)", identity.uri, left / 86_400);
+                let days = left.unsigned_abs() / 86_400;
+                let message = format!("{} ends in {days} {}", identity.uri, plural(days, "day"));
                 report.warning("certificate", message, "renew it; the new files take effect without a restart");
             } else {
                 report.ok("certificate", identity.uri.clone());
@@ -154,7 +156,10 @@ async fn subscription(connection: &Connection, config: &Config, subscribe: &Subs
     let request = v1::GetDatasetDigestRequest { dataset: subscription.dataset, purpose, at_least: Vec::new() };
     let mut query = connection.query();
     match connection.in_time(query.get_dataset_digest(request)).await {
-        Ok(answer) => report.ok("grant", format!("{} record(s) are visible to us", answer.into_inner().count)),
+        Ok(answer) => {
+            let count = answer.into_inner().count;
+            report.ok("grant", format!("{count} {} visible to us", plural(count, "record")));
+        }
         Err(error) => report.failed("grant", chain(&error), remedy(&error)),
     }
 }

@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{Broker, Config, Metrics, Publish, Run, StateFile, Subscribe};
-use crate::ErasedAdapter;
+use crate::{ErasedAdapter, plural};
 
 /// Everything that is wrong with a configuration, a line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration has {} mistake(s):\n  {}", .0.len(), .0.join("\n  "))]
+#[error("the configuration has {} {}:\n  {}", .0.len(), plural(.0.len() as u64, "mistake"), .0.join("\n  "))]
 pub struct Mistakes(pub Vec<String>);
 
 /// Reads a file, applies the environment's overrides, and checks all of it against the adapter that it names.

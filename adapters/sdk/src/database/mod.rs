@@ -303,12 +303,12 @@ pub fn remap(
 
 fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value>) -> Violation {
     let bytes = bytes.get(BYTES).and_then(Value::as_str).and_then(|text| hex::decode(text).ok()).unwrap_or_default();
-    let offset = decode(encoding, &bytes).err().map_or(0, BadByte::offset);
+    let number = decode(encoding, &bytes).err().map_or(0, BadByte::offset) + 1;
     Violation::new(
         column,
         "BAD_BYTE",
-        format!("the byte at offset {offset} of the column is no text of the declared encoding"),
-        format!("该列第 {offset} 字节（从 0 起）不符合所声明的编码"),
+        format!("byte {number} of the column is no text of the declared encoding"),
+        format!("该列第 {number} 个字节不符合所声明的编码"),
     )
 }
 

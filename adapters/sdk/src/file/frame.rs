@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::{
-    Violation,
+    Violation, plural,
     text::{BadByte, LegacyEncoding, decode},
 };
 
@@ -50,16 +50,16 @@ impl Fault {
     pub(super) fn violation(self) -> Violation {
         match self {
             Self::BadByte(encoding, BadByte::Undecodable { offset }) => {
-                let name = Name(encoding);
-                let en = format!("the byte at offset {offset} of the row begins no character of {name}");
-                let zh = format!("该行第 {offset} 字节（从 0 起）不是 {name} 编码的字符");
+                let (name, number) = (Name(encoding), offset + 1);
+                let en = format!("byte {number} of the row begins no character of {name}");
+                let zh = format!("该行第 {number} 个字节不是 {name} 编码的字符");
                 Violation::new("", "BAD_BYTE", en, zh)
             }
             Self::BadByte(_, BadByte::AlreadyReplaced { offset }) => Violation::new(
                 "",
                 "CHARACTER_LOST",
-                format!("at offset {offset} of the row stands U+FFFD: a character was lost before the row came here"),
-                format!("该行第 {offset} 字节（从 0 起）为 U+FFFD，原字符在导出前已丢失"),
+                format!("byte {} of the row begins U+FFFD: a character was lost before the row came here", offset + 1),
+                format!("该行第 {} 个字节处为 U+FFFD，原字符在导出前已丢失", offset + 1),
             ),
             Self::QuoteNotClosed => {
                 Violation::new("", "QUOTE_NOT_CLOSED", "a quoted field does not close", "引号未闭合")
@@ -73,7 +73,7 @@ impl Fault {
             Self::FieldCount { found, wanted } => Violation::new(
                 "",
                 "FIELD_COUNT",
-                format!("the row has {found} fields, the header has {wanted}"),
+                format!("the row has {found} {}, the header has {wanted}", plural(found as u64, "field")),
                 format!("该行有 {found} 个字段，表头有 {wanted} 个"),
             ),
             Self::TooLong => Violation::new(
@@ -245,6 +245,11 @@ mod tests {
         }
         let bad = UTF8.fields(b"a,\xFF,c\n", 3);
         assert_eq!(bad, Err(Fault::BadByte(LegacyEncoding::Utf8, BadByte::Undecodable { offset: 2 })));
+        // People count from one.
+        let told = bad.expect_err("a fault").violation();
+        assert!(told.message_en.starts_with("byte 3 ") && told.message_zh.starts_with("该行第 3 个字节"), "{told:?}");
+        let short = Fault::FieldCount { found: 1, wanted: 10 }.violation();
+        assert_eq!(short.message_en, "the row has 1 field, the header has 10");
     }
 
     /// 㥈 has the bytes 82 7C: the second is `|`. 丗 is 81 7C.

@@ -132,7 +132,7 @@ fn judge(record: &Record) -> Outcome {
             "数据内容不是有效的 UTF-8 文本",
         )
     } else if numbers.into_iter().any(|number| i64::try_from(number).is_err()) {
-        Violation::new("source_version", "NUMBER_TOO_LARGE", "a number is not below 2^63", "数值应小于2的63次方")
+        Violation::new("source_version", "NUMBER_TOO_LARGE", "a number is not below 2^63", "数值应小于 2 的 63 次方")
     } else {
         return Outcome::Accepted;
     };

@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     exchange,
     metrics::Metrics,
+    plural,
     retry::Backoff,
     state,
     state::{Counts, State},
@@ -48,7 +49,7 @@ pub enum Error {
     #[error("the adapter and the configuration do not both have a {0}")]
     RoleMissing(&'static str),
     /// With `once`: the same verb failed too often.
-    #[error("gave up after {attempts} attempts in a row")]
+    #[error("gave up after {attempts} {} in a row", plural((*attempts).into(), "attempt"))]
     GaveUp {
         /// How many.
         attempts: u32,

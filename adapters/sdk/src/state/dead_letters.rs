@@ -120,18 +120,28 @@ impl State {
         row.as_ref().map(letter).transpose()
     }
 
-    /// How many open letters there are for each rule (the first of a letter's reasons), most first.
+    /// How many open letters there are for each rule (the first of a letter's reasons), most first. However often its bytes were seen, a letter is one.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn dead_letter_reasons(&self) -> Result<Vec<(String, u64)>, Error> {
         let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT coalesce(json_extract(violations, '$[0].rule'), ''), sum(occurrences) AS total FROM dead_letter \
+            "SELECT coalesce(json_extract(violations, '$[0].rule'), ''), count(*) AS total FROM dead_letter \
              WHERE state = 'open' GROUP BY 1 ORDER BY total DESC, 1",
         )
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(|(rule, total)| (rule, stored_u64(total))).collect())
+    }
+
+    /// How many letters are open.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open_letters(&self) -> Result<u64, Error> {
+        let open: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM dead_letter WHERE state = 'open'").fetch_one(&self.pool).await?;
+        Ok(stored_u64(open))
     }
 
     /// Puts an open source letter's record, mapped again, into the outbox. It counts as read once more.

@@ -89,7 +89,8 @@ fn sqlite_class(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
-/// What has become of everything, since the file was made.
+/// What has become of everything, since the file was made. A row counts each time that it is read, and a record each time that it is delivered: what a
+/// dirty file is read twice for is set aside twice, and is one letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Rows that the source yielded, and dead letters that were replayed.
@@ -98,7 +99,7 @@ pub struct Counts {
     pub accepted: u64,
     /// Rows that say what was published (or waits) already.
     pub unchanged: u64,
-    /// Rows set aside.
+    /// Rows set aside, at the source or by the exchange.
     pub dead_letters: u64,
     /// Records that wait in the outbox.
     pub waiting: u64,

@@ -286,14 +286,19 @@ fn raw_cut() -> Violation {
 fn check_bounds(record: &SourceRecord) -> Result<(), Vec<Violation>> {
     let mut violations = Vec::new();
     if record.key.is_empty() || record.key.len() > KEY_BYTES_MAX {
-        violations.push(Violation::new("key", "KEY_LENGTH", "the key must have 1-512 bytes", "主键长度应为1至512字节"));
+        violations.push(Violation::new(
+            "key",
+            "KEY_LENGTH",
+            "the key must have 1-512 bytes",
+            "主键长度应为 1 至 512 字节",
+        ));
     }
     if record.payload.len() > PAYLOAD_BYTES_MAX {
         violations.push(Violation::new(
             "",
             "PAYLOAD_TOO_LARGE",
             "the payload is larger than 1 MiB",
-            "数据内容超过1 MiB",
+            "数据内容超过 1 MiB",
         ));
     }
     if record.operation == Operation::Delete && !record.payload.is_empty() {
@@ -309,7 +314,7 @@ fn check_bounds(record: &SourceRecord) -> Result<(), Vec<Violation>> {
             "source_version",
             "SOURCE_VERSION_TOO_LARGE",
             "the source version must be below 2^63",
-            "源版本号应小于2的63次方",
+            "源版本号应小于 2 的 63 次方",
         ));
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }

@@ -344,8 +344,11 @@ fn fields_fit(found: &mut Violations, record_type: &RecordType, fields: &[FieldG
         let Err(error) = project(record_type, std::slice::from_ref(field)) else { continue };
         match error.problems().first().map(|problem| &problem.flaw) {
             Some(Flaw::NoTreatment(_)) => {
-                let (en, zh) =
-                    ("the record type declares no such treatment for it", "记录标准未为该字段规定此种处理方式");
+                let has = treatments(record_type, &field.path);
+                let (en, zh) = (
+                    format!("the record type declares no such treatment for it; it has: {}", has.join(", ")),
+                    format!("记录标准未为该字段规定此种处理方式；可用：{}", has.join("、")),
+                );
                 found.add(format!("fields[{number}].treatment"), "NO_TREATMENT", en, zh);
             }
             _ => found.add(path, "UNKNOWN_FIELD_PATH", "the record type has no such field", "记录标准没有此字段"),
@@ -391,6 +394,13 @@ fn filter_granted(
     }
 }
 
+/// What a grant can do with a field, as a manifest says it.
+fn treatments(record_type: &RecordType, path: &str) -> Vec<&'static str> {
+    let all = [(Treatment::Clear, "clear"), (Treatment::Masked, "masked"), (Treatment::KeyedHash, "keyed_hash")];
+    let has = |treatment| project(record_type, &[FieldGrant { path: path.to_owned(), treatment }]).is_ok();
+    all.into_iter().filter(|(treatment, _)| has(*treatment)).map(|(_, word)| word).collect()
+}
+
 fn conditions_fit(found: &mut Violations, record_type: &RecordType, path: &str, conditions: &[RowCondition]) {
     let indexed = record_type.indexed_fields();
     for (number, condition) in conditions.iter().enumerate() {
@@ -399,5 +409,31 @@ fn conditions_fit(found: &mut Violations, record_type: &RecordType, path: &str, 
             let (en, zh) = (format!("no indexed field; indexed: {names}"), format!("不是可检索字段；可检索：{names}"));
             found.add(format!("{path}[{number}].field"), "NOT_INDEXED", en, zh);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures::record_types, *};
+
+    #[test]
+    fn who_asks_for_a_treatment_that_a_field_has_not_is_told_which_it_has() {
+        let known = record_types();
+        let sample = known.get("sample/v1").expect("a record type of the fixtures");
+        let told = |path: &str, treatment| {
+            let mut found = Violations::default();
+            let key = FieldGrant { path: "/id".into(), treatment: Treatment::Clear };
+            fields_fit(&mut found, sample, &[key, FieldGrant { path: path.into(), treatment }]);
+            found.0.into_iter().map(|one| (one.rule, one.message_en, one.message_zh)).collect::<Vec<_>>()
+        };
+        for (path, en, zh) in
+            [("", "it has: clear", "可用：clear"), ("/note", "it has: clear, keyed_hash", "可用：clear、keyed_hash")]
+        {
+            let told = told(path, Treatment::Masked);
+            let [(rule, message_en, message_zh)] = told.as_slice() else { panic!("{path}: {told:?}") };
+            assert_eq!(&**rule, "NO_TREATMENT", "{path}");
+            assert!(message_en.ends_with(en) && message_zh.ends_with(zh), "{path}: {message_en} {message_zh}");
+        }
+        assert_eq!(told("/person", Treatment::Masked), []);
     }
 }
