@@ -1,6 +1,6 @@
 //! Whether a node is fit to serve, watched all the time it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::rooms::Rooms;
 use crate::{
@@ -22,7 +22,7 @@ const VIEW: &str = "view";
 const RECORDS: &str = "records";
 
 /// Watches the rooms until the tasks are told to stop. A node whose view has not yet read what the log held at start is not ready: queries would answer from the
-/// past.
+/// past. Nor is one whose view cannot write what it reads, until it has caught up again.
 pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
     for condition in [LOG, CATALOGUE, VIEW, RECORDS] {
         readiness.expect(condition);
@@ -64,19 +64,44 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
     tasks.spawn("readiness of the view", async move {
         tokio::select! {
             () = token.cancelled() => {}
-            () = catch_up(log, catalogue, view, readiness) => {}
+            () = watch_view(&*log, &catalogue, &view, &readiness) => {}
         }
     });
 }
 
+/// Holds the view's condition against what the view says of itself. Ends only if the view is gone.
+async fn watch_view(log: &dyn Log, catalogue: &Catalogue, view: &View, readiness: &Readiness) {
+    let mut trouble = view.trouble();
+    loop {
+        let reason = trouble.borrow_and_update().clone();
+        match reason {
+            Some(reason) => readiness.unmet(VIEW, reason),
+            None => tokio::select! {
+                biased;
+                changed = trouble.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+                () = catch_up(log, catalogue, view, readiness) => {}
+            },
+        }
+        if trouble.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits until the view has applied what the log of each dataset held when it was asked.
-async fn catch_up(log: Arc<dyn Log>, catalogue: Arc<Catalogue>, view: Arc<View>, readiness: Readiness) {
+async fn catch_up(log: &dyn Log, catalogue: &Catalogue, view: &View, readiness: &Readiness) {
     let snapshot = catalogue.snapshot();
     // What this software cannot read at all, nobody waits for: whoever asks is told so.
     let readable = || snapshot.datasets().filter(|dataset| dataset.compiled.is_some());
     let total = readable().count();
     for (done, dataset) in readable().enumerate() {
-        while let Err(reason) = caught_up(&*log, &view, &dataset.id, &dataset.topic).await {
+        // One that is deleted meanwhile is waited for no longer.
+        while catalogue.snapshot().dataset(dataset.id.as_str()).is_some()
+            && let Err(reason) = caught_up(log, view, &dataset.id, &dataset.topic).await
+        {
             readiness.unmet(VIEW, format!("{reason}; {done} of {total} datasets have caught up"));
         }
     }
@@ -105,7 +130,7 @@ mod tests {
     use super::*;
     use crate::exchange::{
         catalogue::{Command, fixtures as catalogue},
-        fixtures::{City, OWNER},
+        fixtures::{City, Disk, OWNER, upsert},
     };
 
     #[tokio::test]
@@ -120,9 +145,56 @@ mod tests {
         let city = City::compiling(directory.path(), catalogue::STRICTER).await;
         let readiness = Readiness::default();
         readiness.expect(VIEW);
-        let caught_up = catch_up(city.log.clone(), city.catalogue.clone(), city.view.clone(), readiness.clone());
+        let caught_up = catch_up(&*city.log, &city.catalogue, &city.view, &readiness);
         tokio::time::timeout(2 * VIEW_WAIT, caught_up).await.expect("nobody waits for it");
         assert_eq!(readiness.reasons(), Vec::<String>::new());
+        city.close().await;
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        for _ in 0..500 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("waited in vain: {what}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_whose_view_cannot_write_is_not_ready_until_it_has_caught_up_again() {
+        let Some(disk) = Disk::mount(32) else { return };
+        let directory = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink(disk.path(), directory.path().join("view")).expect("a link");
+        let city = City::open(directory.path()).await;
+        let readiness = Readiness::default();
+        readiness.expect(VIEW);
+        let (log, catalogue, view, told) =
+            (city.log.clone(), city.catalogue.clone(), city.view.clone(), readiness.clone());
+        let token = city.tasks.token();
+        city.tasks.spawn("readiness", async move {
+            token.run_until_cancelled(watch_view(&*log, &catalogue, &view, &told)).await;
+        });
+        until("ready at first", || readiness.is_ready()).await;
+
+        let mut session = city.session().await;
+        let ballast = disk.fill();
+        let mut sequence = 0;
+        while readiness.is_ready() {
+            sequence += 1;
+            assert!(sequence < 1_000, "still ready: {:?}", readiness.reasons());
+            city.publish(&mut session, vec![upsert(sequence, &format!("k{sequence}"), "320600")]).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let reasons = readiness.reasons().join("\n");
+        assert!(reasons.contains("view: ") && reasons.contains("disk"), "{reasons}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!readiness.is_ready(), "as long as there is no room");
+        std::fs::remove_file(ballast).expect("the ballast goes");
+        until("ready again", || readiness.is_ready()).await;
+        let id = crate::exchange::fixtures::DATASET.parse().expect("an id");
+        assert_eq!(city.view.records_digest(&id).expect("readable").0, sequence, "it has caught up");
+        drop(session);
         city.close().await;
     }
 }

@@ -24,6 +24,7 @@ use super::{
     Ahead, Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View, ahead,
     apply::Applier,
     layout::{ROW_VERSION, Space},
+    store,
 };
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
@@ -146,11 +147,24 @@ impl Follower {
         let mut delay = RETRY_MIN;
         while let Some(target) = (self.target)() {
             let mut progress = false;
-            let ended = self.session(&target, &sender, &mut requests, &mut progress).await;
+            let given_up = self.view.given_up();
+            // What is still being written when the store is given up ends before the store is opened again, which nobody can who is not alone with it.
+            let ended =
+                given_up.run_until_cancelled(self.session(&target, &sender, &mut requests, &mut progress)).await;
+            let ended = ended.unwrap_or(Err(Error::Reopening));
             if self.stop.is_cancelled() {
                 break;
             }
             let Err(error) = ended else { continue };
+            if matches!(error, Error::Reopening) || store::is_poisoned(&error) {
+                tokio::select! {
+                    () = self.stop.cancelled() => break,
+                    () = self.view.mend(&given_up, &error) => {}
+                }
+                if matches!(error, Error::Reopening) {
+                    continue;
+                }
+            }
             if progress {
                 delay = RETRY_MIN;
             }
@@ -267,7 +281,7 @@ impl Follower {
     /// The dataset's live rows: those found at opening, new ones at the log's beginning, or rows made anew for another standard.
     async fn hold(&self, target: &Target) -> Result<Arc<Held>, Error> {
         if let Some(held) = self.view.held(&target.id) {
-            let (store, space) = (self.view.store.clone(), held.space.load(Ordering::Acquire));
+            let (store, space) = (self.view.store()?, held.space.load(Ordering::Acquire));
             let made_with = blocking(move || store.description(space)).await?;
             if made_with != description(target) {
                 tracing::info!(dataset = %target.id, "the record type has changed; building the view anew");
@@ -277,7 +291,7 @@ impl Follower {
             return Ok(held);
         }
         let first = self.begin(target).await?;
-        let (store, id) = (self.view.store.clone(), target.id.clone());
+        let (store, id) = (self.view.store()?, target.id.clone());
         let (space, applied) = blocking(move || {
             store.make_live(&id, first, None)?;
             Ok((first, store.applied(first)?))
@@ -293,13 +307,13 @@ impl Follower {
     async fn begin(&self, target: &Target) -> Result<Space, Error> {
         let bounds = self.log.bounds(&target.topic).await?;
         let first: Vec<_> = bounds.iter().map(|bounds| bounds.first).collect();
-        let (store, id, description) = (self.view.store.clone(), target.id.clone(), description(target));
+        let (store, id, description) = (self.view.store()?, target.id.clone(), description(target));
         blocking(move || store.begin_space(&id, &description, &first)).await
     }
 
     async fn load(&self, target: &Target, space: Space) -> Result<Applier, Error> {
         let ends: Vec<_> = self.log.bounds(&target.topic).await?.iter().map(|bounds| bounds.next).collect();
-        let (store, id) = (self.view.store.clone(), target.id.clone());
+        let (store, id) = (self.view.store()?, target.id.clone());
         let marks = self.high_waters.marks(&target.id, &ends);
         blocking(move || Applier::load(&store, &id, space, marks)).await
     }
@@ -378,7 +392,7 @@ impl Follower {
     ) -> Result<(), Error> {
         let space = self.begin(target).await?;
         let built = self.fill(target, space, &until, cutoff_ms).await;
-        let (store, id) = (self.view.store.clone(), target.id.clone());
+        let (store, id) = (self.view.store()?, target.id.clone());
         let applied = match built {
             Ok(applied) => applied,
             Err(error) => {
@@ -391,7 +405,7 @@ impl Follower {
         held.space.store(space, Ordering::Release);
         held.applied.send_replace(applied);
         self.view.options.metrics.rebuilds.get_or_create(&Metrics::labels(&target.id)).inc();
-        let store = self.view.store.clone();
+        let store = self.view.store()?;
         blocking(move || store.drop_space(old)).await
     }
 

@@ -67,7 +67,7 @@ impl View {
     /// Removes the rows of a dataset, and says how many records they were: an operator's decision, for one that the log and the catalogue have lost.
     ///
     /// # Errors
-    /// [`Error::NotReady`] where there are none; [`Error::Store`].
+    /// [`Error::NotReady`] where there are none; [`Error::Store`], [`Error::Reopening`].
     pub async fn abandon(self: &Arc<Self>, dataset: &DatasetId) -> Result<u64, Error> {
         let (view, id) = (self.clone(), dataset.clone());
         let (records, _) = blocking(move || view.records_digest(&id)).await?;
@@ -79,8 +79,7 @@ impl View {
     pub(super) async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
         self.lost.lock().remove(id);
         let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
-        let (store, id, space) =
-            (self.store.clone(), id.clone(), held.space.swap(super::layout::NOWHERE, Ordering::AcqRel));
+        let (store, id, space) = (self.store()?, id.clone(), held.space.swap(super::layout::NOWHERE, Ordering::AcqRel));
         blocking(move || {
             store.retire(&id, space)?;
             store.drop_space(space)

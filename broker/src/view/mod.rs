@@ -9,7 +9,8 @@
 //! - an older source version never overwrites a newer one, and a repeat is stored once;
 //! - a [`Reader`] sees one moment; a rebuild is seen when it is complete, and equals by [`Digest`] what it replaces;
 //! - one task writes a dataset, in bounded batches; readers never wait for it;
-//! - where the log ends before what the view has read of it ([`Ahead`]), the rows may be the only copy that is left: they stay until an operator decides.
+//! - where the log ends before what the view has read of it ([`Ahead`]), the rows may be the only copy that is left: they stay until an operator decides;
+//! - a store that failed a write (a full disk, most often) is opened again until it takes writes, and [`View::trouble`] says so meanwhile (`mend`).
 //!
 //! Refuses: to answer for a dataset that it has not opened yet ([`Error::NotReady`]); to stop at an entry that is no record (it is counted and passed).
 //!
@@ -22,6 +23,7 @@ mod follow;
 mod high_water;
 mod layout;
 mod loss;
+mod mend;
 mod metrics;
 mod read;
 mod store;
@@ -31,7 +33,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -75,6 +77,9 @@ pub enum Error {
     /// The position was not applied in time.
     #[error("the view has not applied the position in time")]
     Behind,
+    /// The store failed and is being opened again.
+    #[error("the view's store is being opened again")]
+    Reopening,
     /// The log failed while the view read it.
     #[error("the view could not read the log")]
     Log(#[from] crate::log::Error),
@@ -95,7 +100,7 @@ impl From<fjall::Error> for Error {
 impl From<Error> for crate::exchange::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::NotReady(_) | Error::Behind => Self::ViewBehind,
+            Error::NotReady(_) | Error::Behind | Error::Reopening => Self::ViewBehind,
             Error::Closed => Self::Draining,
             Error::Corrupt(_) => Self::DataLoss(Arc::new(error)),
             Error::Store(_) => Self::Internal(Arc::new(error)),
@@ -180,7 +185,11 @@ struct Held {
 
 /// The view of one node.
 pub struct View {
-    store: Store,
+    path: PathBuf,
+    opened_store: RwLock<mend::Opened>,
+    /// Held by whoever opens the store again.
+    mending: tokio::sync::Mutex<()>,
+    trouble: watch::Sender<Option<String>>,
     options: Options,
     datasets: RwLock<HashMap<DatasetId, Arc<Held>>>,
     lost: Mutex<BTreeMap<DatasetId, Ahead>>,
@@ -205,8 +214,16 @@ impl View {
             let applied = store.applied(found.space)?;
             datasets.insert(found.dataset, Arc::new(Held::new(found.space, applied)));
         }
-        let lost = Mutex::default();
-        Ok(Arc::new(Self { store, options, datasets: RwLock::new(datasets), lost, opened: watch::Sender::new(()) }))
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            opened_store: RwLock::new(mend::Opened::new(store)),
+            mending: tokio::sync::Mutex::default(),
+            trouble: watch::Sender::new(None),
+            options,
+            datasets: RwLock::new(datasets),
+            lost: Mutex::default(),
+            opened: watch::Sender::new(()),
+        }))
     }
 
     /// Next offset of each partition that the view has not applied; empty for a dataset that it does not hold.
@@ -258,15 +275,16 @@ impl View {
     /// The dataset at this moment.
     ///
     /// # Errors
-    /// [`Error::NotReady`].
+    /// [`Error::NotReady`], [`Error::Reopening`].
     pub fn reader(&self, dataset: &DatasetId) -> Result<Reader, Error> {
-        let held = self.held(dataset).ok_or_else(|| Error::NotReady(dataset.clone()))?;
         loop {
+            let store = self.store()?;
+            let held = self.held(dataset).ok_or_else(|| Error::NotReady(dataset.clone()))?;
             let space = held.space.load(Ordering::Acquire);
-            let snapshot = self.store.database.snapshot();
+            let snapshot = store.database.snapshot();
             // A rebuild swaps the space first and drops the old rows afterwards: if the number still stands, the snapshot has all of its rows.
             if held.space.load(Ordering::Acquire) == space {
-                return Ok(Reader { store: self.store.clone(), space, snapshot });
+                return Ok(Reader { store, space, snapshot });
             }
         }
     }

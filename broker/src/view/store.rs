@@ -175,6 +175,11 @@ impl Store {
     }
 }
 
+/// Whether the store refuses every write because an earlier one failed, or one of its own threads did.
+pub(super) fn is_poisoned(error: &Error) -> bool {
+    matches!(error, Error::Store(cause) if matches!(**cause, fjall::Error::Poisoned))
+}
+
 fn space_key(space: Space) -> [u8; 5] {
     let mut key = [b's'; 5];
     key[1..].copy_from_slice(&space.to_be_bytes());

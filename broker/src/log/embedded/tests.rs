@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -11,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Embedded, Options};
 use crate::{
-    exchange::clock::Clock,
+    exchange::{clock::Clock, fixtures::Disk},
     log::{Entry, Error, Health, Log, Metrics, Retention, Topic, TopicSpec},
 };
 
@@ -103,35 +102,6 @@ async fn a_process_that_is_killed_loses_nothing_that_it_acknowledged_and_leaves_
         log.close().await;
     }
     println!("killed ten times, {total} entries");
-}
-
-/// A file system of so many MiB, where one may be mounted.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mount(mebibytes: u32) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        if !mounted {
-            println!("SKIPPED: no file system may be mounted here");
-        }
-        mounted.then_some(Self(directory))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
 }
 
 /// Submits with several submissions in flight until one fails. Returns how many numbers were acknowledged before it, and the failure.

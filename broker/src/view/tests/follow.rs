@@ -14,7 +14,7 @@ use crate::{
             fixtures::{new_dataset, system},
         },
         clock::Clock,
-        fixtures::{City, DATASET, OWNER, upsert},
+        fixtures::{City, DATASET, Disk, OWNER, upsert},
         model::{DatasetId, partition_of},
     },
     log::{Log, Retention, TopicSpec},
@@ -45,13 +45,14 @@ impl Rig {
     }
 
     async fn on(log: Arc<log::embedded::Embedded>, directory: &Path, clock: Clock, target: Target) -> Self {
-        let options = Options {
-            upkeep_interval: Duration::from_millis(20),
-            batch_entries_max: 7,
-            clock: clock.clone(),
-            ..Options::default()
-        };
-        let view = View::open(&directory.join("view"), options).unwrap();
+        let options =
+            Options { upkeep_interval: Duration::from_millis(20), batch_entries_max: 7, ..Options::default() };
+        Self::with(log, &directory.join("view"), Options { clock, ..options }, target).await
+    }
+
+    async fn with(log: Arc<log::embedded::Embedded>, view: &Path, options: Options, target: Target) -> Self {
+        let clock = options.clock.clone();
+        let view = View::open(view, options).unwrap();
         let (tasks, known) = (Tasks::default(), Arc::new(Mutex::new(Some(target))));
         let asked = known.clone();
         let high_waters = HighWaters::open(log.clone(), "test", "node-1", clock.clone()).await.unwrap();
@@ -169,7 +170,7 @@ async fn a_rebuild_equals_by_digest_what_it_replaces() {
     }
     // The old rows are gone: what the store holds is one space.
     let rows = rig.reader().digest().unwrap().rows;
-    let store = &rig.view.store;
+    let store = rig.view.store().unwrap();
     let held = [&store.records, &store.indexes, &store.history].iter().map(|one| one.iter().count()).sum::<usize>();
     // Of the store's own rows positions and high waters are the dataset's.
     let own = |row: fjall::Guard| row.key().is_ok_and(|key| key.starts_with(b"p") || key.starts_with(b"h"));
@@ -400,7 +401,8 @@ async fn the_rows_of_a_deleted_dataset_are_removed_also_if_the_node_was_down() {
     };
     let gone = async |view: &View| {
         for _ in 0..500 {
-            let rows = [&view.store.records, &view.store.indexes].iter().map(|one| one.iter().count()).sum::<usize>();
+            let store = view.store().unwrap();
+            let rows = [&store.records, &store.indexes].iter().map(|one| one.iter().count()).sum::<usize>();
             if rows == 0 && matches!(view.reader(&id), Err(Error::NotReady(_))) {
                 return;
             }
@@ -440,4 +442,41 @@ async fn the_rows_of_a_deleted_dataset_are_removed_also_if_the_node_was_down() {
     opened.follow(log, catalogue, high_waters, &tasks);
     gone(&opened).await;
     assert_eq!(tasks.drain(PATIENCE).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_disk_was_full_says_so_and_goes_on_by_itself_when_there_is_room() {
+    let Some(disk) = Disk::mount(32) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let first = Rig::open(directory.path()).await;
+    let clock = first.clock.clone();
+    let log = first.close().await;
+    let options = Options { upkeep_interval: Duration::from_millis(20), clock, ..Options::default() };
+    let mut rig = Rig::with(log, &disk.path().join("view"), options, target("sample/v1")).await;
+    let until = rig.append(&[(0, "a", "320600"), (1, "b", "320600")]).await;
+    rig.seen(&until).await;
+    let (reader, trouble) = (rig.reader(), rig.view.trouble());
+
+    let ballast = disk.fill();
+    let mut until = until;
+    for number in 0..500 {
+        if trouble.borrow().is_some() {
+            break;
+        }
+        until = rig.append(&[(0, &format!("k{number}"), "320600"), (1, &format!("l{number}"), "320601")]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(trouble.borrow().as_ref().is_some_and(|reason| reason.contains("disk")), "it says what is wrong");
+    let id = target("sample/v1").id;
+    assert!(matches!(rig.view.wait_applied(&id, &until, Duration::from_millis(500)).await, Err(Error::Behind)));
+    // Who reads goes on reading, and the store is opened when the last one has gone.
+    assert_eq!(names(reader.records(None)), ["a@1", "b@2"]);
+    drop(reader);
+    std::fs::remove_file(ballast).unwrap();
+    rig.seen(&until).await;
+    rig.until("it no longer complains", |_| trouble.borrow().is_none()).await;
+    let rebuilt = rig.view.rebuild(&id).await.unwrap();
+    assert_eq!(rebuilt.before, rebuilt.after, "nothing is missing and nothing is there twice");
+    assert_eq!(rebuilt.after.records, rig.next_sequence - 1);
+    rig.close().await;
 }
