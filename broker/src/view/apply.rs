@@ -55,6 +55,8 @@ pub(super) struct Applier {
     high_water: HashMap<(u32, SourceId), u64>,
     /// What the log may have forgotten of the sources, beyond what was applied.
     marks: Vec<(SourceId, Mark)>,
+    /// Where the next pruning begins.
+    prune_next: u32,
     decoder: envelope::Decoder,
     scratch: Scratch,
 }
@@ -81,6 +83,7 @@ impl Applier {
             space,
             high_water,
             marks,
+            prune_next: 0,
             decoder: envelope::Decoder::default(),
             scratch: Scratch::new(),
         };
@@ -234,15 +237,18 @@ impl Applier {
         );
     }
 
-    /// Removes history, and the memory of deletions, whose cause is older than the retention. At most `rows_max` rows; true if more may be left.
+    /// Removes history, and the memory of deletions, whose cause is older than the retention. At most `rows_max` rows; true if more may be left. The next call
+    /// begins behind the partition that this one stopped in, so that each has its turn.
     pub(super) fn prune(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<bool, Error> {
         let snapshot = self.store.database.snapshot();
         let mut batch = self.store.batch();
         let mut rows = 0;
-        for partition in (0_u32..).take(self.next.len()) {
+        let partitions = u32::try_from(self.next.len()).unwrap_or(u32::MAX);
+        for partition in (self.prune_next..partitions).chain(0..self.prune_next) {
             for row in snapshot.prefix(&self.store.history, layout::history_prefix(self.space, partition)) {
                 if rows == rows_max {
                     batch.commit()?;
+                    self.prune_next = (partition + 1) % partitions;
                     return Ok(true);
                 }
                 let (row_key, value) = row.into_inner()?;

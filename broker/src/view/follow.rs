@@ -38,6 +38,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const REQUESTS_MAX: usize = 4;
 /// History rows removed between two batches.
 const PRUNE_ROWS_MAX: usize = 5_000;
+/// Between two of these removals, at least.
+const PRUNE_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How long a task that is told to stop waits until what it has seen of the sources is durable.
 const LAST_WORD_MAX: Duration = Duration::from_secs(2);
 
@@ -209,6 +211,7 @@ impl Follower {
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let interval = self.high_water_interval(target);
         let mut raised_at: Option<Instant> = None;
+        let mut prune_at: Option<Instant> = None;
         let mut raising = std::pin::pin!(Fuse::terminated());
         loop {
             tokio::select! {
@@ -232,11 +235,14 @@ impl Follower {
                     if description(&newest) != description(target) {
                         return Ok(());
                     }
-                    applier = self.prune(&newest, applier).await?;
+                    (applier, prune_at) = self.prune(target, applier).await?;
                     if raising.is_terminated() && raised_at.is_none_or(|last| last.elapsed() >= interval) {
                         raised_at = Some(Instant::now());
                         raising.set(self.raise(target, &applier).fuse());
                     }
+                }
+                () = tokio::time::sleep_until(prune_at.unwrap_or_else(Instant::now)), if prune_at.is_some() => {
+                    (applier, prune_at) = self.prune(target, applier).await?;
                 }
                 entries = reader.next(self.view.options.batch_entries_max, self.view.options.batch_bytes_max) => {
                     applier = self.apply(target, applier, entries?).await?;
@@ -343,13 +349,16 @@ impl Follower {
         Ok(applier)
     }
 
-    async fn prune(&self, target: &Target, mut applier: Applier) -> Result<Applier, Error> {
+    /// Removes some of what is too old. Says when to go on where more may be left: as much time as this took belongs to reading first.
+    async fn prune(&self, target: &Target, mut applier: Applier) -> Result<(Applier, Option<Instant>), Error> {
         let cutoff_ms = self.view.options.clock.now_ms().saturating_sub_unsigned(target.retention_ms);
-        blocking(move || {
-            applier.prune(cutoff_ms, PRUNE_ROWS_MAX)?;
-            Ok(applier)
+        let begun = Instant::now();
+        let (applier, more) = blocking(move || {
+            let more = applier.prune(cutoff_ms, PRUNE_ROWS_MAX)?;
+            Ok((applier, more))
         })
-        .await
+        .await?;
+        Ok((applier, more.then(|| Instant::now() + begun.elapsed().max(PRUNE_PAUSE_MIN))))
     }
 
     async fn measure(&self, target: &Target, applied: &[u64]) -> Result<(), Error> {

@@ -230,3 +230,17 @@ fn what_a_crash_left_half_built_is_gone_when_the_store_opens() {
     assert_eq!(rows(&bench.store), [with_half[0] - 1, with_half[1] - 1, with_half[2] - 4]);
     assert!(bench.store.begin_space(&bench.target.id, b"", &[0]).unwrap() > half, "its number is never used again");
 }
+
+#[test]
+fn a_partition_with_much_old_history_does_not_keep_the_others_waiting() {
+    let (_directory, mut bench) = Bench::fresh();
+    let busy: Vec<_> = (1..=20).map(|sequence| said(sequence, "a", "320600")).collect();
+    bench.apply(&at_zero(0, &busy));
+    bench.apply(&[said(1, "b", "320600").at(1, 0), said(2, "b", "320601").at(1, 1)]);
+    assert_eq!(history(&bench.reader(), "b"), "2 1");
+    assert!(bench.applier.prune(i64::MAX, 3).unwrap(), "more is left");
+    assert!(bench.applier.prune(i64::MAX, 3).unwrap());
+    assert_eq!(history(&bench.reader(), "b"), "2", "the second partition had the second turn");
+    while bench.applier.prune(i64::MAX, 3).unwrap() {}
+    assert_eq!(history(&bench.reader(), "a"), "20");
+}

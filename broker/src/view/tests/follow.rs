@@ -480,3 +480,30 @@ async fn a_view_whose_disk_was_full_says_so_and_goes_on_by_itself_when_there_is_
     assert_eq!(rebuilt.after.records, rig.next_sequence - 1);
     rig.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_old_history_than_one_removal_takes_goes_without_waiting_for_the_next_upkeep() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(directory.path()).await;
+    let all: Vec<_> = (0..12_000_u32).map(|number| (number % PARTITIONS, "a", "320600")).collect();
+    let until = rig.append(&all).await;
+    rig.view.wait_applied(&target("sample/v1").id, &until, 6 * PATIENCE).await.unwrap();
+    assert!(rig.reader().digest().unwrap().rows > 12_000);
+    let clock = rig.clock.clone();
+    let sequence = rig.next_sequence;
+    let log = rig.close().await;
+    clock.set(2_000 + i64::try_from(RETENTION_MS).unwrap());
+    let options = Options { upkeep_interval: Duration::from_secs(3_600), clock, ..Options::default() };
+    let mut rig = Rig::with(log, &directory.path().join("view"), options, target("sample/v1")).await;
+    rig.next_sequence = sequence;
+    let id = target("sample/v1").id;
+    rig.until("all of the old history is gone", |view| {
+        let store = view.store().unwrap();
+        view.reader(&id).is_ok() && store.history.iter().next().is_none()
+    })
+    .await;
+    // Reading has had its turns.
+    let until = rig.append(&[(0, "a", "320601")]).await;
+    rig.seen(&until).await;
+    rig.close().await;
+}
