@@ -232,7 +232,8 @@ impl Follower {
                 _ = upkeep.tick() => {
                     self.measure(target, applier.next()).await?;
                     let Some(newest) = (self.target)() else { return Ok(()) };
-                    if description(&newest) != description(target) {
+                    // What is applied, removed and written down of the sources goes by the retention, too.
+                    if description(&newest) != description(target) || newest.retention_ms != target.retention_ms {
                         return Ok(());
                     }
                     (applier, prune_at) = self.prune(target, applier).await?;

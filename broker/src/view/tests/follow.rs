@@ -507,3 +507,36 @@ async fn more_old_history_than_one_removal_takes_goes_without_waiting_for_the_ne
     rig.seen(&until).await;
     rig.close().await;
 }
+
+#[tokio::test]
+async fn a_shorter_retention_reaches_a_view_that_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(directory.path()).await;
+    let id = target("sample/v1").id;
+    let until = rig.append(&[(0, "a", "320600")]).await;
+    rig.seen(&until).await;
+    let written = async |log: &Arc<log::embedded::Embedded>| {
+        let all = HighWaters::open(log.clone(), "test", "another", Clock::manual(0)).await.unwrap();
+        all.marks(&id, &[u64::MAX; 2]).into_iter().map(|(_, mark)| mark.sequence).max()
+    };
+    // The first word comes when a session begins; the next would come after a minute.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let until = rig.append(&[(0, "a", "320601")]).await;
+    rig.seen(&until).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_ne!(written(&rig.log).await, Some(2), "not yet");
+    *rig.known.lock() = Some(Target { retention_ms: 800, ..target("sample/v1") });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Within an eighth of the new retention, again and again.
+    for _ in 0..2 {
+        let until = rig.append(&[(0, "a", "320600")]).await;
+        rig.seen(&until).await;
+        let last = rig.next_sequence - 1;
+        let begun = tokio::time::Instant::now();
+        while written(&rig.log).await != Some(last) {
+            assert!(begun.elapsed() < PATIENCE, "what was seen of the source is not written down");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    rig.close().await;
+}
