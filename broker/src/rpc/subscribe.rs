@@ -82,10 +82,7 @@ async fn open(
     };
     let v1::SubscribeOpen { subscription, held, credit } = match read {
         Ok(open) => open,
-        Err(error) => {
-            delivery.refuse(caller, &error).await;
-            return Err(error);
-        }
+        Err(error) => return Err(delivery.refuse(caller, error).await),
     };
     let held = held.into_iter().map(convert::read_position).collect();
     delivery.subscribe(caller, Open { subscription, held, credit }).await.map(Some)

@@ -193,27 +193,38 @@ impl Delivery {
         Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
     }
 
-    /// Puts the refusal of an opening on the trail that does not say of what.
-    pub async fn refuse(&self, caller: &Identity, error: &Error) {
-        self.room.denied(caller, "", None, error).await;
+    /// Puts the refusal of an opening on the trail that does not say of what. Answers with the refusal, or with what kept it from the trail.
+    pub async fn refuse(&self, caller: &Identity, error: Error) -> Error {
+        self.room.refuse(caller, "", None, error).await
     }
 
     /// Opens a stream. A live one of the same subscription ends with [`Error::SubscriptionTakenOver`].
     ///
     /// # Errors
     /// [`Error::ResourceNotFound`] for a subscription that is not the caller's; those of [`policy::may_read`]; [`Error::InvalidField`] where too much is held or
-    /// the filter asks for more than the grant shows by now; [`Error::PositionBeyondRetention`]; [`Error::QuotaExhausted`]; [`Error::LogUnavailable`].
+    /// the filter asks for more than the grant shows by now; [`Error::PositionBeyondRetention`]; [`Error::QuotaExhausted`]; [`Error::LogUnavailable`]; those of
+    /// [`Audit::append`]. A refusal is on the trail before it is answered.
     pub async fn subscribe(&self, caller: &Arc<Identity>, open: Open) -> Result<Stream, Error> {
-        let room = &self.room;
-        let snapshot = room.catalogue.snapshot();
+        let snapshot = self.room.catalogue.snapshot();
         let name = open.subscription.strip_prefix("subscriptions/").unwrap_or(&open.subscription);
-        let (subscription, access) = match room.may_subscribe(&snapshot, caller, name) {
-            Ok(allowed) => allowed,
+        match self.begin(caller, &snapshot, name, &open).await {
+            Ok(stream) => Ok(stream),
             Err(error) => {
-                room.denied(caller, name, snapshot.subscription(name).map(|found| &**found), &error).await;
-                return Err(error);
+                let subscription = snapshot.subscription(name).map(|found| &**found);
+                Err(self.room.refuse(caller, name, subscription, error).await)
             }
-        };
+        }
+    }
+
+    async fn begin(
+        &self,
+        caller: &Arc<Identity>,
+        snapshot: &Snapshot,
+        name: &str,
+        open: &Open,
+    ) -> Result<Stream, Error> {
+        let room = &self.room;
+        let (subscription, access) = room.may_subscribe(snapshot, caller, name)?;
         if open.held.len() > room.options.unacknowledged_records_max {
             let max = room.options.unacknowledged_records_max;
             let (en, zh) = (format!("at most {max} positions are held"), format!("持有位点至多 {max} 个"));
@@ -228,7 +239,7 @@ impl Delivery {
             NewEntry { grant: access.grant.clone(), ..batch::audit_entry(caller, Action::Subscribe, &subscription) };
         room.audit.append(entry).await?;
         let end = bounds.iter().map(|bounds| bounds.next).collect();
-        Ok(Stream::new(place, caller.clone(), subscription, access, feed, cursor, end, &open))
+        Ok(Stream::new(place, caller.clone(), subscription, access, feed, cursor, end, open))
     }
 
     /// The durable cursor of a subscription, in order of partition: everything before is acknowledged. Empty before the first acknowledgement.
@@ -288,9 +299,10 @@ impl Room {
         Ok((subscription.clone(), access))
     }
 
-    /// Puts a refusal on record. It is refused whether that succeeds or not. What is not the caller's leaves the entry of what does not exist.
-    async fn denied(&self, caller: &Identity, name: &str, subscription: Option<&Subscription>, error: &Error) {
-        let Some(reason) = error.refusal() else { return };
+    /// Counts a refusal and puts it on the trail. Answers with the refusal, or with what kept it from the trail. What is not the caller's leaves the entry of
+    /// what does not exist.
+    async fn refuse(&self, caller: &Identity, name: &str, subscription: Option<&Subscription>, error: Error) -> Error {
+        let Some(reason) = error.refusal() else { return error };
         self.catalogue.metrics().deny(reason);
         let entry = match subscription.filter(|found| found.subscriber == caller.department) {
             Some(subscription) => batch::audit_entry(caller, Action::Subscribe, subscription),
@@ -303,10 +315,7 @@ impl Room {
                 }
             }
         };
-        let append = self.audit.append(NewEntry { outcome: Outcome::Denied(reason), ..entry });
-        if !matches!(tokio::time::timeout(DENIAL_PATIENCE, append).await, Ok(Ok(_))) {
-            tracing::warn!(source = %caller.source, reason, "a refusal is not on record");
-        }
+        self.audit.append(NewEntry { outcome: Outcome::Denied(reason), ..entry }).await.err().unwrap_or(error)
     }
 
     /// Where delivery goes on: the cursor, or the subscription's start where it has none.
@@ -337,9 +346,6 @@ impl Room {
         if begin.len() == bounds.len() { Ok(begin) } else { Err(Error::DataLoss(Arc::new(AnotherShape))) }
     }
 }
-
-/// How long the record of a refusal may hold the refusal up.
-const DENIAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A dataset's partition count is fixed for its life; a cursor of another is none of ours.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! One Subscribe call: reads at the tail or behind it, prepares batches under the client's credit, and ends when it may not go on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures::{
     StreamExt,
@@ -30,6 +30,9 @@ use crate::exchange::{
     identity::Identity,
     model::{DatasetId, GrantId, Position, SubscriptionId},
 };
+
+/// How long the record of a stream's end may hold the end up: rights that are gone end it within 5 s.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Records that leave together.
 #[derive(Clone, Debug)]
@@ -211,9 +214,18 @@ impl Stream {
         &self.shared.place.room
     }
 
+    /// Puts on the trail why the stream ends. It ends in time, whether that succeeds or not: nothing is delivered any more.
     async fn refused(&mut self, error: Error) -> Error {
         let (room, caller, subscription) = (self.room().clone(), self.caller.clone(), self.subscription.clone());
-        room.denied(&caller, subscription.id.as_str(), Some(&subscription), &error).await;
+        let told = room.refuse(&caller, subscription.id.as_str(), Some(&subscription), error.clone());
+        let unrecorded = match tokio::time::timeout(END_PATIENCE, told).await {
+            Ok(told) if told.reason() == error.reason() => None,
+            Ok(told) => Some(told.reason()),
+            Err(_) => Some("LATE"),
+        };
+        if let Some(unrecorded) = unrecorded {
+            tracing::warn!(source = %caller.source, reason = error.reason(), unrecorded, "the end of a stream is not on record");
+        }
         error
     }
 

@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::exchange::{
-    Error,
-    catalogue::{
-        Command, FieldGrant, Treatment,
-        command::{NewGrant, NewSubscription},
-        fixtures::{new_dataset, new_grant, new_subscription, system},
+use crate::{
+    exchange::{
+        Error,
+        catalogue::{
+            Command, FieldGrant, Start, Treatment,
+            command::{NewGrant, NewSubscription},
+            fixtures::{new_dataset, new_grant, new_subscription, system},
+        },
+        delivery::Open,
+        fixtures::{DATASET, OWNER, delete, upsert},
+        model::{
+            Operation::{Delete, Upsert},
+            Position,
+        },
     },
-    delivery::Open,
-    fixtures::{DATASET, OWNER, delete, upsert},
-    model::Operation::{Delete, Upsert},
+    log::Log,
 };
 
 #[tokio::test]
@@ -215,5 +221,51 @@ async fn a_subscription_is_its_subscribers_alone() {
     house.subscription(new_subscription("taxation.own", "taxation.payers")).await;
     let stream = house.try_stream("taxation.own", 1, Vec::new()).await.expect("its own");
     drop(stream);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn no_opening_is_refused_before_the_trail_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = crate::exchange::delivery::Options { unacknowledged_records_max: 3, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
+    house.publish((1..=10).map(|n| upsert(n, &format!("k{n}"), "320600")).collect()).await;
+
+    let held: Vec<_> = (0..4).map(|offset| Position { partition: 0, offset }).collect();
+    assert!(matches!(house.try_stream(SUBSCRIPTION, 1, held).await, Err(Error::InvalidField(_))));
+    house.seek(Start::positions([Position { partition: 0, offset: 0 }])).await;
+    let next = house.log.bounds(&topic()).await.unwrap()[0].next;
+    house.log.log.trim(&topic(), 0, next).await.unwrap();
+    let beyond = house.try_stream(SUBSCRIPTION, 1, Vec::new()).await;
+    assert!(matches!(beyond, Err(Error::PositionBeyondRetention { .. })), "{beyond:?}");
+    let trail = house.trail("subscribe").await;
+    let told: Vec<_> = trail
+        .iter()
+        .map(|entry| {
+            (entry["outcome"]["denied"].as_str(), entry["dataset"].as_str(), entry["target"]["resource"].as_str())
+        })
+        .collect();
+    let of_it = |reason| (Some(reason), Some(DATASET), Some("subscriptions/taxation.sample"));
+    assert_eq!(told, [of_it("INVALID_FIELD"), of_it("POSITION_BEYOND_RETENTION")]);
+
+    // A trail that does not answer is waited for, and one that has no room for the refusal is what is told.
+    house.log.audit_waits.send_replace(true);
+    {
+        let mut opening = std::pin::pin!(house.try_stream("taxation.none", 1, Vec::new()));
+        let answered = tokio::time::timeout(Duration::from_secs(3), &mut opening).await;
+        assert!(answered.is_err(), "answered before it is on record");
+        house.log.audit_waits.send_replace(false);
+        assert!(matches!(opening.await, Err(Error::ResourceNotFound { .. })));
+    }
+    house.log.audit_has_no_room.store(true, std::sync::atomic::Ordering::SeqCst);
+    let unrecorded = house.try_stream("taxation.none", 1, Vec::new()).await;
+    assert!(matches!(unrecorded, Err(Error::DiskFull(_))), "{unrecorded:?}");
+    let caller = taxation();
+    let out_of_turn = || Error::invalid("request", "OPEN_FIRST", "the first message is `open`", "首条消息应为 open");
+    assert!(matches!(house.delivery.refuse(&caller, out_of_turn()).await, Error::InvalidField(_)));
+    house.log.audit_has_no_room.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(house.delivery.refuse(&caller, out_of_turn()).await, Error::DiskFull(_)));
     house.close().await;
 }
