@@ -70,13 +70,13 @@ impl CatalogueRpc {
         name: &'static str,
         request: Request<M>,
         read: impl FnOnce(M) -> Result<Command, Error>,
-        show: impl FnOnce(Resource) -> Option<Result<T, Error>>,
+        show: impl FnOnce(Resource) -> Option<T>,
     ) -> Answer<T> {
         let (caller, _) = peer::caller(&request)?;
         let command = self.read(&caller, name, read(request.into_inner())).await?;
         let outcome = self.execute(caller, command).await.map_err(status::of)?;
         // The state machine answers with the kind of resource that the command names.
-        let shown = outcome.resource.and_then(show).unwrap_or_else(|| Err(Error::internal(WrongKind)));
+        let shown = outcome.resource.and_then(show).ok_or_else(|| Error::internal(WrongKind));
         shown.map(Response::new).map_err(status::of)
     }
 
@@ -94,9 +94,8 @@ impl CatalogueRpc {
     }
 
     /// A subscription with its durable cursor.
-    fn subscription(&self, one: &Subscription) -> Result<v1::Subscription, Error> {
-        let cursor = self.delivery.cursor(one)?.into_iter().map(convert::position).collect();
-        Ok(resources::subscription(one, cursor))
+    fn subscription(&self, one: &Subscription) -> v1::Subscription {
+        resources::subscription(one, self.delivery.cursor(one).into_iter().map(convert::position).collect())
     }
 
     /// What the caller sees of the resource that it wants to change: some of its fields never do.
@@ -159,23 +158,19 @@ fn token(next: Option<&str>) -> String {
 }
 
 /// The resources of a page as messages, as far as they fit, and the token of the next page.
-fn fill<T, M: Message>(
-    page: &Page<Arc<T>>,
-    name: impl Fn(&T) -> &str,
-    show: impl Fn(&T) -> Result<M, Error>,
-) -> Result<(Vec<M>, String), Error> {
+fn fill<T, M: Message>(page: &Page<Arc<T>>, name: impl Fn(&T) -> &str, show: impl Fn(&T) -> M) -> (Vec<M>, String) {
     let mut messages = Vec::with_capacity(page.items.len());
     let (mut bytes, mut last) = (0, None);
     for one in &page.items {
-        let message = show(one)?;
+        let message = show(one);
         bytes += message.encoded_len();
         if bytes > PAGE_BYTES_MAX && last.is_some() {
-            return Ok((messages, token(last)));
+            return (messages, token(last));
         }
         last = Some(name(one));
         messages.push(message);
     }
-    Ok((messages, token(page.next.as_deref())))
+    (messages, token(page.next.as_deref()))
 }
 
 fn size(page_size: u32) -> usize {
@@ -199,8 +194,7 @@ impl CatalogueService for CatalogueRpc {
             resources::new_department(resources::required("department", message.department)?)
                 .map(Command::CreateDepartment)
         };
-        self.change("create_department", request, read, show!(Department, |one: &_| Ok(resources::department(one))))
-            .await
+        self.change("create_department", request, read, show!(Department, resources::department)).await
     }
 
     async fn get_department(&self, request: Request<v1::GetDepartmentRequest>) -> Answer<v1::Department> {
@@ -217,8 +211,7 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let page =
                 self.administration.departments(caller, &after(&message.page_token)?, size(message.page_size))?;
-            let (departments, next_page_token) =
-                fill(&page, |one| one.alias.as_str(), |one| Ok(resources::department(one)))?;
+            let (departments, next_page_token) = fill(&page, |one| one.alias.as_str(), resources::department);
             Ok(v1::ListDepartmentsResponse { departments, next_page_token })
         })
     }
@@ -232,8 +225,7 @@ impl CatalogueService for CatalogueRpc {
             resources::department_change(resources::required("department", message.department)?, current.as_deref())
                 .map(Command::UpdateDepartment)
         };
-        self.change("update_department", request, read, show!(Department, |one: &_| Ok(resources::department(one))))
-            .await
+        self.change("update_department", request, read, show!(Department, resources::department)).await
     }
 
     async fn delete_department(&self, request: Request<v1::DeleteDepartmentRequest>) -> Answer<()> {
@@ -249,8 +241,7 @@ impl CatalogueService for CatalogueRpc {
             resources::new_record_type(resources::required("record_type", message.record_type)?)
                 .map(Command::CreateRecordType)
         };
-        self.change("create_record_type", request, read, show!(RecordType, |one: &_| Ok(resources::record_type(one))))
-            .await
+        self.change("create_record_type", request, read, show!(RecordType, resources::record_type)).await
     }
 
     async fn get_record_type(&self, request: Request<v1::GetRecordTypeRequest>) -> Answer<v1::RecordType> {
@@ -267,8 +258,7 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let page =
                 self.administration.record_types(caller, &after(&message.page_token)?, size(message.page_size))?;
-            let (record_types, next_page_token) =
-                fill(&page, |one| one.name.as_str(), |one| Ok(resources::listed_record_type(one)))?;
+            let (record_types, next_page_token) = fill(&page, |one| one.name.as_str(), resources::listed_record_type);
             Ok(v1::ListRecordTypesResponse { record_types, next_page_token })
         })
     }
@@ -285,7 +275,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::CreateDatasetRequest| {
             resources::new_dataset(resources::required("dataset", message.dataset)?).map(Command::CreateDataset)
         };
-        self.change("create_dataset", request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
+        self.change("create_dataset", request, read, show!(Dataset, resources::dataset)).await
     }
 
     async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<v1::Dataset> {
@@ -298,7 +288,7 @@ impl CatalogueService for CatalogueRpc {
     async fn list_datasets(&self, request: Request<v1::ListDatasetsRequest>) -> Answer<v1::ListDatasetsResponse> {
         look(request, |caller, message| {
             let page = self.administration.datasets(caller, &after(&message.page_token)?, size(message.page_size))?;
-            let (datasets, next_page_token) = fill(&page, |one| one.id.as_str(), |one| Ok(resources::dataset(one)))?;
+            let (datasets, next_page_token) = fill(&page, |one| one.id.as_str(), resources::dataset);
             Ok(v1::ListDatasetsResponse { datasets, next_page_token })
         })
     }
@@ -312,7 +302,7 @@ impl CatalogueService for CatalogueRpc {
             resources::dataset_change(resources::required("dataset", message.dataset)?, current.as_deref())
                 .map(Command::UpdateDataset)
         };
-        self.change("update_dataset", request, read, show!(Dataset, |one: &_| Ok(resources::dataset(one)))).await
+        self.change("update_dataset", request, read, show!(Dataset, resources::dataset)).await
     }
 
     async fn delete_dataset(&self, request: Request<v1::DeleteDatasetRequest>) -> Answer<()> {
@@ -327,7 +317,7 @@ impl CatalogueService for CatalogueRpc {
         let read = |message: v1::CreateGrantRequest| {
             resources::new_grant(resources::required("grant", message.grant)?).map(Command::CreateGrant)
         };
-        self.change("create_grant", request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
+        self.change("create_grant", request, read, show!(Grant, resources::grant)).await
     }
 
     async fn get_grant(&self, request: Request<v1::GetGrantRequest>) -> Answer<v1::Grant> {
@@ -341,7 +331,7 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let after = after(&message.page_token)?;
             let page = self.administration.grants(caller, &message.dataset, &after, size(message.page_size))?;
-            let (grants, next_page_token) = fill(&page, |one| one.id.as_str(), |one| Ok(resources::grant(one)))?;
+            let (grants, next_page_token) = fill(&page, |one| one.id.as_str(), resources::grant);
             Ok(v1::ListGrantsResponse { grants, next_page_token })
         })
     }
@@ -355,7 +345,7 @@ impl CatalogueService for CatalogueRpc {
             resources::grant_change(resources::required("grant", message.grant)?, current.as_deref())
                 .map(Command::UpdateGrant)
         };
-        self.change("update_grant", request, read, show!(Grant, |one: &_| Ok(resources::grant(one)))).await
+        self.change("update_grant", request, read, show!(Grant, resources::grant)).await
     }
 
     async fn delete_grant(&self, request: Request<v1::DeleteGrantRequest>) -> Answer<()> {
@@ -377,7 +367,7 @@ impl CatalogueService for CatalogueRpc {
     async fn get_subscription(&self, request: Request<v1::GetSubscriptionRequest>) -> Answer<v1::Subscription> {
         look(request, |caller, message| {
             let id = id("subscriptions", "subscription", &message.name)?;
-            self.subscription(&*self.administration.subscription(caller, id)?)
+            Ok(self.subscription(&*self.administration.subscription(caller, id)?))
         })
     }
 
@@ -388,7 +378,7 @@ impl CatalogueService for CatalogueRpc {
         look(request, |caller, message| {
             let after = after(&message.page_token)?;
             let page = self.administration.subscriptions(caller, &after, size(message.page_size))?;
-            let (subscriptions, next_page_token) = fill(&page, |one| one.id.as_str(), |one| self.subscription(one))?;
+            let (subscriptions, next_page_token) = fill(&page, |one| one.id.as_str(), |one| self.subscription(one));
             Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
         })
     }

@@ -4,6 +4,9 @@
 //! submission. A cursor belongs to one seek generation of its subscription; within it, it only moves forward, whoever wrote last. A crash loses at most the delay's
 //! worth of acknowledgements, so those records come again.
 //!
+//! A cursor that cannot be read, because newer software wrote it or it is damaged, stands for its generation: no stream of that generation is opened, for going on
+//! from the start would be a flood of repeats. A seek begins another generation, and so mends it.
+//!
 //! | | |
 //! |---|---|
 //! | key | id of the subscription; `-` for the markers by which a reader knows that it has read everything |
@@ -52,8 +55,25 @@ struct Cursor {
 #[derive(Clone, Debug)]
 enum Held {
     Cursor(Cursor),
-    /// Newer software wrote it, or it is damaged: going on from the start would be a flood of repeats.
-    Unreadable,
+    /// Of this generation, as far as it can be told.
+    Unreadable {
+        generation: u64,
+    },
+}
+
+impl Held {
+    fn generation(&self) -> u64 {
+        match self {
+            Self::Cursor(cursor) => cursor.generation,
+            Self::Unreadable { generation } => *generation,
+        }
+    }
+}
+
+/// What may be legible of a cursor that this software cannot read.
+#[derive(Deserialize)]
+struct Legible {
+    generation: u64,
 }
 
 /// See the module. One a node.
@@ -117,9 +137,9 @@ impl Cursors {
             read: watch::Sender::new(first),
             durable: watch::Sender::new(()),
         });
-        let (following, token) = (cursors.clone(), tasks.token());
+        let (following, known, token) = (cursors.clone(), catalogue.clone(), tasks.token());
         tasks.spawn("cursors-follower", async move {
-            token.run_until_cancelled(following.follow(reader)).await;
+            token.run_until_cancelled(following.follow(reader, &known)).await;
         });
         cursors.catch_up().await?;
         let (writing, token) = (cursors.clone(), tasks.token());
@@ -158,11 +178,13 @@ impl Cursors {
     /// The durable cursor of the subscription's generation.
     pub(super) fn durable(&self, subscription: &Subscription) -> Result<Option<Vec<u64>>, Error> {
         match self.held.lock().get(&subscription.id) {
-            Some(Held::Unreadable) => Err(Error::DataLoss(Arc::new(Unreadable))),
+            Some(Held::Unreadable { generation }) if *generation >= subscription.seek_generation => {
+                Err(Error::DataLoss(Arc::new(Unreadable)))
+            }
             Some(Held::Cursor(cursor)) if cursor.generation == subscription.seek_generation => {
                 Ok(Some(cursor.next.clone()))
             }
-            Some(Held::Cursor(_)) | None => Ok(None),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -228,7 +250,7 @@ impl Cursors {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Writes in groups until the process stops, and what is left then; forgets the cursors of deleted subscriptions.
+    /// Writes in groups until the process stops, and what is left then; forgets the cursors that nobody needs any more.
     async fn run(&self, catalogue: &Catalogue, token: &CancellationToken) {
         let mut changes = catalogue.changes();
         loop {
@@ -251,7 +273,7 @@ impl Cursors {
                     if changed.is_err() {
                         break;
                     }
-                    self.forget_deleted(catalogue).await;
+                    self.forget(catalogue).await;
                 }
             }
         }
@@ -261,36 +283,43 @@ impl Cursors {
     }
 
     /// Every node does it; a tombstone more does no harm. A cursor of a generation that this node's catalogue has not come to yet stays.
-    async fn forget_deleted(&self, catalogue: &Catalogue) {
+    async fn forget(&self, catalogue: &Catalogue) {
         let snapshot = catalogue.snapshot();
-        let is_deleted = |id: &SubscriptionId, held: &Held| match held {
-            Held::Cursor(cursor) => cursor.generation <= snapshot.epoch && snapshot.subscription(id.as_str()).is_none(),
-            Held::Unreadable => false,
+        let is_over = |id: &SubscriptionId, held: &Held| match snapshot.subscription(id.as_str()) {
+            None => held.generation() <= snapshot.epoch,
+            // One that does not say its generation would be taken for the newest by whoever reads it again.
+            Some(found) => matches!(held, Held::Unreadable { generation } if *generation < found.seek_generation),
         };
-        let deleted: Vec<_> = {
+        // Before they are looked for: what is written meanwhile is no longer what was held.
+        let _turn = self.writing.lock().await;
+        let over: Vec<_> = {
             let held = self.held.lock();
-            held.iter().filter(|(id, held)| is_deleted(id, held)).map(|(id, _)| id.clone()).collect()
+            held.iter().filter(|(id, held)| is_over(id, held)).map(|(id, _)| id.clone()).collect()
         };
-        if deleted.is_empty() {
+        if over.is_empty() {
             return;
         }
-        let entries = deleted.iter().map(|id| self.entry(id.as_str().as_bytes(), None)).collect();
-        let _turn = self.writing.lock().await;
+        let entries = over.iter().map(|id| self.entry(id.as_str().as_bytes(), None)).collect();
         let forgotten = async { Ok::<_, log::Error>(self.log.submit(&self.topic, entries).await?.await) };
         match forgotten.await {
             // The follower takes them out when it reads them; a failure is made good at the next change.
-            Ok(_) => tracing::debug!(cursors = deleted.len(), "cursors of deleted subscriptions forgotten"),
-            Err(error) => tracing::warn!(%error, "cursors of deleted subscriptions stay for now"),
+            Ok(_) => tracing::debug!(cursors = over.len(), "cursors forgotten that nobody needs"),
+            Err(error) => tracing::warn!(%error, "cursors that nobody needs stay for now"),
         }
     }
 
-    async fn follow(&self, mut reader: Box<dyn Reader>) {
+    async fn follow(&self, mut reader: Box<dyn Reader>, catalogue: &Catalogue) {
         loop {
             match reader.next(ENTRIES_AT_ONCE, BYTES_AT_ONCE).await {
                 Ok(entries) => {
+                    let snapshot = catalogue.snapshot();
+                    // A deleted subscription's is of none that is still to come.
+                    let now = |id: &SubscriptionId| {
+                        snapshot.subscription(id.as_str()).map_or(snapshot.epoch, |found| found.seek_generation)
+                    };
                     let mut held = self.held.lock();
                     for entry in &entries {
-                        take_in(&mut held, entry);
+                        take_in(&mut held, entry, now);
                     }
                     drop(held);
                     if let Some(last) = entries.last() {
@@ -317,7 +346,8 @@ impl Cursors {
 #[error("the subscription's cursor cannot be read: seek it, or upgrade this node")]
 struct Unreadable;
 
-fn take_in(held: &mut HashMap<SubscriptionId, Held>, entry: &StoredEntry) {
+/// `now`: the generation of a subscription by what is known when the entry is read, for what does not say its own.
+fn take_in(held: &mut HashMap<SubscriptionId, Held>, entry: &StoredEntry, now: impl Fn(&SubscriptionId) -> u64) {
     let key = entry.key.as_deref().unwrap_or_default();
     let Some(id) = std::str::from_utf8(key).ok().and_then(|text| text.parse::<SubscriptionId>().ok()) else {
         if key != MARKER {
@@ -332,8 +362,12 @@ fn take_in(held: &mut HashMap<SubscriptionId, Held>, entry: &StoredEntry) {
     match serde_json::from_slice::<Cursor>(value) {
         Ok(cursor) if cursor.v == VERSION => merge(held, id, cursor),
         _ => {
-            tracing::error!(subscription = %id, offset = entry.offset, "a cursor cannot be read");
-            held.insert(id, Held::Unreadable);
+            let generation =
+                serde_json::from_slice(value).map_or_else(|_| now(&id), |Legible { generation }| generation);
+            tracing::error!(subscription = %id, offset = entry.offset, generation, "a cursor cannot be read");
+            if held.get(&id).is_none_or(|known| known.generation() <= generation) {
+                held.insert(id, Held::Unreadable { generation });
+            }
         }
     }
 }
@@ -341,7 +375,7 @@ fn take_in(held: &mut HashMap<SubscriptionId, Held>, entry: &StoredEntry) {
 /// Forward only within a generation; a newer generation replaces an older.
 fn merge(held: &mut HashMap<SubscriptionId, Held>, id: SubscriptionId, cursor: Cursor) {
     match held.get_mut(&id) {
-        Some(Held::Cursor(known)) if known.generation > cursor.generation => {}
+        Some(known) if known.generation() > cursor.generation => {}
         Some(Held::Cursor(known)) if known.generation == cursor.generation => advance(&mut known.next, &cursor.next),
         _ => {
             held.insert(id, Held::Cursor(cursor));
@@ -374,10 +408,10 @@ mod tests {
     fn a_cursor_moves_forward_within_a_generation_and_a_seek_begins_another() {
         let mut held = HashMap::new();
         let mut read = |value: Option<&str>| {
-            take_in(&mut held, &stored("a.b", value));
+            take_in(&mut held, &stored("a.b", value), |_| 3);
             match held.get("a.b") {
                 Some(Held::Cursor(cursor)) => cursor.next.clone(),
-                Some(Held::Unreadable) => vec![u64::MAX],
+                Some(Held::Unreadable { generation }) => vec![u64::MAX, *generation],
                 None => Vec::new(),
             }
         };
@@ -386,7 +420,11 @@ mod tests {
         assert_eq!(read(Some(r#"{"v":1,"generation":2,"next":[9,9]}"#)), [7, 5]);
         assert_eq!(read(Some(r#"{"v":1,"generation":4,"next":[0,1]}"#)), [0, 1]);
         assert_eq!(read(None), [] as [u64; 0]);
-        assert_eq!(read(Some(r#"{"v":2}"#)), [u64::MAX]);
+        assert_eq!(read(Some(r#"{"v":2}"#)), [u64::MAX, 3], "of what is known");
+        assert_eq!(read(Some(r#"{"v":1,"generation":2,"next":[9,9]}"#)), [u64::MAX, 3]);
         assert_eq!(read(Some(r#"{"v":1,"generation":4,"next":[2,2]}"#)), [2, 2]);
+        assert_eq!(read(Some("damaged")), [2, 2], "an older one says nothing");
+        assert_eq!(read(Some(r#"{"v":2,"generation":5,"more":true}"#)), [u64::MAX, 5], "its own");
+        assert_eq!(read(Some(r#"{"v":1,"generation":5,"next":[7,7]}"#)), [7, 7]);
     }
 }

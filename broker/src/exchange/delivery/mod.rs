@@ -242,12 +242,10 @@ impl Delivery {
         Ok(Stream::new(place, caller.clone(), subscription, access, feed, cursor, end, open))
     }
 
-    /// The durable cursor of a subscription, in order of partition: everything before is acknowledged. Empty before the first acknowledgement.
-    ///
-    /// # Errors
-    /// [`Error::DataLoss`] for a cursor that this software cannot read.
-    pub fn cursor(&self, subscription: &Subscription) -> Result<Vec<Position>, Error> {
-        Ok(positions(&self.room.cursors.durable(subscription)?.unwrap_or_default()))
+    /// The durable cursor of a subscription, in order of partition: everything before is acknowledged. Empty before the first acknowledgement, and where it
+    /// cannot be read: an opening is told so.
+    pub fn cursor(&self, subscription: &Subscription) -> Vec<Position> {
+        positions(&self.room.cursors.durable(subscription).ok().flatten().unwrap_or_default())
     }
 
     fn take_over(&self, subscription: &SubscriptionId) -> Result<Place, Error> {

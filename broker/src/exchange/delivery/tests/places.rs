@@ -13,7 +13,7 @@ use crate::{
         fixtures::{DATASET, upsert},
         model::Position,
     },
-    log::Log,
+    log::{self, Log, Topic},
 };
 
 fn many(from: u64, to: u64) -> Vec<crate::exchange::publishing::NewRecord> {
@@ -207,7 +207,7 @@ async fn a_deleted_subscription_ends_its_stream_and_leaves_no_cursor() {
     let (ended, ()) = tokio::join!(end(&mut stream), delete);
     assert!(matches!(ended, Error::ResourceNotFound { .. }));
     drop(stream);
-    while house.delivery.cursor(&old).is_ok_and(|cursor| !cursor.is_empty()) {
+    while !house.delivery.cursor(&old).is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     // The name taken again is another subscription.
@@ -234,5 +234,69 @@ async fn more_held_than_the_bound_is_refused() {
     assert!(matches!(refused, Err(Error::QuotaExhausted { .. })));
     drop(stream);
     drop(house.try_stream("taxation.second", 1, Vec::new()).await.expect("there is room again"));
+    house.close().await;
+}
+
+/// Puts a cursor into the log that nobody can read. Answers with its offset.
+async fn damage(house: &House, subscription: &'static str) -> u64 {
+    let (key, value) = (Some(subscription.into()), Some("damaged".into()));
+    let entry = log::Entry { partition: 0, key, headers: Vec::new(), value, timestamp_ms: 1 };
+    log::append_one(&*house.log, &Topic::cursors("test"), entry).await.unwrap()
+}
+
+/// Waits until the cursor is taken out of the log, behind an offset.
+async fn forgotten(house: &House, subscription: &'static str, behind: u64) {
+    let wait = async {
+        loop {
+            // There may be none yet, and the reader waits.
+            let mut reader = house.log.read(&Topic::cursors("test"), &[(0, behind + 1)]).await.unwrap();
+            let read = tokio::time::timeout(std::time::Duration::from_millis(100), reader.next(100, 1 << 20)).await;
+            let entries = read.ok().and_then(Result::ok).unwrap_or_default();
+            let is_it = |key: Option<&[u8]>| key == Some(subscription.as_bytes());
+            if entries.iter().any(|one| is_it(one.key.as_deref()) && one.value.is_none()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it is forgotten");
+}
+
+#[tokio::test]
+async fn a_cursor_that_cannot_be_read_is_told_and_a_seek_mends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    house.publish(many(1, 10)).await;
+    let mut stream = house.stream(100).await;
+    let taken = places(&records(&mut stream, 10).await);
+    stream.handle().acknowledge(taken);
+    stream.close().await;
+    let at = damage(&house, SUBSCRIPTION).await;
+    // Whatever it was, it is not taken for none: that would be a flood of repeats.
+    let refused = house.try_stream(SUBSCRIPTION, 100, Vec::new()).await;
+    assert!(matches!(refused, Err(Error::DataLoss(_))), "{refused:?}");
+    assert_eq!(house.cursor(), [0; 0], "a list shows none, and is shown");
+
+    house.seek(Start::Beginning).await;
+    let mut stream = house.stream(100).await;
+    assert_eq!(records(&mut stream, 10).await.len(), 10);
+    drop(stream);
+    forgotten(&house, SUBSCRIPTION, at).await;
+    house.close().await;
+    // Also for who has not seen the seek, but only what the log holds.
+    let house = House::open(directory.path()).await;
+    let mut stream = house.stream(100).await;
+    let taken = places(&records(&mut stream, 10).await);
+    stream.handle().acknowledge(taken);
+    let end: Vec<_> = stream.end().iter().map(|position| position.offset).collect();
+    stream.close().await;
+    assert_eq!(house.cursor(), end);
+
+    // What is left of a subscription that is gone goes, readable or not.
+    let at = damage(&house, "taxation.gone").await;
+    assert!(house.try_stream("taxation.gone", 1, Vec::new()).await.is_err());
+    drop(house.stream(1).await);
+    house.seek(Start::Beginning).await;
+    forgotten(&house, "taxation.gone", at).await;
     house.close().await;
 }
