@@ -258,6 +258,10 @@ fn by_reason(reason: Reason) -> (Exit, &'static str) {
         Reason::LogUnavailable => {
             (Exit::Unavailable, "repeat when the node's log answers again: `shuqiao status` tells")
         }
+        Reason::LogBelowFloor => (
+            Exit::Failure,
+            "tell the operators, with the request id: a topic exists with other settings than the exchange needs",
+        ),
         Reason::DiskFull => (Exit::Unavailable, "tell the operators: the node's disk is full; then repeat"),
         Reason::Draining => {
             (Exit::Unavailable, "repeat: the node is stopping, another one or the restarted one will answer")

@@ -182,6 +182,9 @@ pub enum Error {
     /// The log does not answer.
     #[error("the log is not available")]
     LogUnavailable(#[source] Cause),
+    /// A topic exists and is not as it must be; it will not mend itself.
+    #[error("a topic of the log is not as the exchange needs it: the operators have to mend it")]
+    LogBelowFloor(#[source] Cause),
     /// The disk is full: nothing of what is not answered was taken.
     #[error("the node's disk is full")]
     DiskFull(#[source] Cause),
@@ -252,6 +255,7 @@ impl Error {
             Self::BatchTooLarge { .. } => "BATCH_TOO_LARGE",
             Self::QuotaExhausted { .. } => "QUOTA_EXHAUSTED",
             Self::LogUnavailable(_) => "LOG_UNAVAILABLE",
+            Self::LogBelowFloor(_) => "LOG_BELOW_FLOOR",
             Self::DiskFull(_) => "DISK_FULL",
             Self::Draining => "DRAINING",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
@@ -268,6 +272,7 @@ impl Error {
             Self::ViewBehind
             | Self::QuotaExhausted { .. }
             | Self::LogUnavailable(_)
+            | Self::LogBelowFloor(_)
             | Self::DiskFull(_)
             | Self::Draining
             | Self::OutcomeUnknown

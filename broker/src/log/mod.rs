@@ -94,9 +94,9 @@ impl From<Error> for crate::exchange::Error {
             Error::TooLarge { limit, .. } => {
                 Self::BatchTooLarge { limit: u64::try_from(limit).unwrap_or(u64::MAX), unit: "bytes" }
             }
-            Error::TopicNotFound { .. } | Error::BelowFloor { .. } | Error::Unavailable(_) => {
-                Self::LogUnavailable(Arc::new(error))
-            }
+            Error::BelowFloor { .. } => Self::LogBelowFloor(Arc::new(error)),
+            // A topic that was just made may not be seen everywhere yet.
+            Error::TopicNotFound { .. } | Error::Unavailable(_) => Self::LogUnavailable(Arc::new(error)),
         }
     }
 }

@@ -68,6 +68,7 @@ fn row(error: &Error) -> (Code, Reason) {
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, Reason::BatchTooLarge),
         Error::QuotaExhausted { .. } => (Code::ResourceExhausted, Reason::QuotaExhausted),
         Error::LogUnavailable(_) => (Code::Unavailable, Reason::LogUnavailable),
+        Error::LogBelowFloor(_) => (Code::FailedPrecondition, Reason::LogBelowFloor),
         Error::DiskFull(_) => (Code::ResourceExhausted, Reason::DiskFull),
         Error::Draining => (Code::Unavailable, Reason::Draining),
         Error::OutcomeUnknown => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
@@ -121,6 +122,10 @@ fn describe(error: &Error, details: &mut ErrorDetails) {
         Error::ViewBehind => {
             details.add_precondition_failure_violation("position", "view", "repeat when the view has caught up");
             details.set_retry_info(Some(RETRY_DELAY));
+        }
+        Error::LogBelowFloor(_) => {
+            let what = "tell the operators, with the request id: the node's log names the topic and its settings / 请将请求编号告知运维人员：节点日志载明主题及其设置";
+            details.add_precondition_failure_violation("log", "topic", what);
         }
         Error::QuotaExhausted { retry_after, .. } => {
             details.set_retry_info(Some(*retry_after));
@@ -215,6 +220,7 @@ mod tests {
             Error::BatchTooLarge { limit: 1, unit: "records" },
             Error::QuotaExhausted { what: "queries at once", retry_after: Duration::from_secs(3) },
             Error::LogUnavailable(cause()),
+            Error::LogBelowFloor(cause()),
             Error::DiskFull(cause()),
             Error::Draining,
             Error::OutcomeUnknown,
@@ -264,7 +270,11 @@ mod tests {
                 Code::InvalidArgument => assert!(details.bad_request().is_some(), "{reason:?}"),
                 Code::NotFound | Code::AlreadyExists => assert!(details.resource_info().is_some(), "{reason:?}"),
                 Code::Unavailable | Code::ResourceExhausted => assert!(details.retry_info().is_some(), "{reason:?}"),
-                Code::FailedPrecondition => assert!(details.precondition_failure().is_some(), "{reason:?}"),
+                Code::FailedPrecondition => {
+                    assert!(details.precondition_failure().is_some(), "{reason:?}");
+                    // Of what has to be changed first, only a view that is behind changes by itself.
+                    assert_eq!(details.retry_info().is_some(), reason == Reason::ViewBehind, "{reason:?}");
+                }
                 _ => {}
             }
         }

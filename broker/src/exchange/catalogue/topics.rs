@@ -107,7 +107,12 @@ mod tests {
 
     use super::*;
     use crate::exchange::{
-        catalogue::{Command, command::DatasetChange, fixtures::system},
+        Error,
+        catalogue::{
+            Command,
+            command::DatasetChange,
+            fixtures::{new_dataset, system},
+        },
         clock::Clock,
         fixtures::{City, DATASET, OWNER, Watched},
     };
@@ -191,6 +196,20 @@ mod tests {
         log.ensure_topic(&other).await.unwrap();
         let city = City::on(log.clone(), directory.path(), clock).await;
         agrees(&log, &city).await;
+        city.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_there_with_other_partitions_is_refused_for_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let city = City::open(directory.path()).await;
+        let topic = crate::log::Topic::dataset("test", &"market-supervision.other".parse().unwrap());
+        let retention = Retention::CompactAfter { window_ms: 3_600_000 };
+        city.log.ensure_topic(&TopicSpec { topic, partitions: 7, retention }).await.unwrap();
+        let command = Command::CreateDataset(new_dataset("market-supervision.other"));
+        let refused = city.catalogue.execute(&system(OWNER), command).await;
+        assert!(matches!(refused, Err(Error::LogBelowFloor(_))), "{refused:?}");
+        assert!(city.catalogue.snapshot().dataset("market-supervision.other").is_none());
         city.close().await;
     }
 }
