@@ -1,17 +1,29 @@
 //! NodeService: what a node says of itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
 
 use shuqiao_proto::v1::{DatasetStatus, GetNodeStatusRequest, NodeStatus, node_service_server::NodeService};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::{convert, peer, status};
 use crate::{
-    exchange::{catalogue::Catalogue, clock::Clock, policy},
+    exchange::{
+        catalogue::{Access, Catalogue},
+        clock::Clock,
+        policy,
+    },
     log::Log,
     telemetry::Readiness,
     view::View,
 };
+
+/// How long the log has, over all datasets, to say where it ends.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// Datasets of which the log is asked at once.
+const ASKED_AT_ONCE_MAX: usize = 16;
 
 /// The service, over the rooms it reports on.
 #[derive(Clone, Debug)]
@@ -41,16 +53,10 @@ impl NodeService for NodeRpc {
         let snapshot = self.catalogue.snapshot();
         // A certificate alone tells nothing: who is not enrolled learns neither the software's version nor the log's state.
         snapshot.standing(&caller).map_err(status::of)?;
-        let mut datasets = Vec::new();
-        for access in policy::readable(&snapshot, &caller, self.clock.now_ms()) {
-            let dataset = &access.dataset;
-            let bounds = self.log.bounds(&dataset.topic).await.map_err(|error| status::of(error.into()))?;
-            datasets.push(DatasetStatus {
-                dataset: dataset.id.as_str().to_owned(),
-                log_end: convert::positions(bounds.iter().map(|bounds| bounds.next)),
-                view_applied: convert::positions(self.view.applied(&dataset.id)),
-            });
-        }
+        let until = Instant::now() + LOG_PATIENCE;
+        let readable = policy::readable(&snapshot, &caller, self.clock.now_ms());
+        let datasets = stream::iter(readable).map(|access| self.dataset(access, until)).buffered(ASKED_AT_ONCE_MAX);
+        let datasets = datasets.collect().await;
         let not_ready_reasons = self.readiness.reasons();
         Ok(Response::new(NodeStatus {
             node: self.node.clone(),
@@ -62,5 +68,25 @@ impl NodeService for NodeRpc {
             start_time: Some(convert::timestamp(self.start_time_ms)),
             datasets,
         }))
+    }
+}
+
+impl NodeRpc {
+    /// A topic that does not answer, or not in time, must not keep its neighbours from being told: adapters ask for the node's key alone.
+    async fn dataset(&self, access: Arc<Access>, until: Instant) -> DatasetStatus {
+        let dataset = &access.dataset;
+        let bounds = match timeout_at(until, self.log.bounds(&dataset.topic)).await {
+            Ok(Ok(bounds)) => bounds,
+            Ok(Err(error)) => {
+                tracing::warn!(dataset = %dataset.id, %error, "the log does not say where the dataset ends");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        DatasetStatus {
+            dataset: dataset.id.as_str().to_owned(),
+            log_end: convert::positions(bounds.iter().map(|bounds| bounds.next)),
+            view_applied: convert::positions(self.view.applied(&dataset.id)),
+        }
     }
 }

@@ -156,15 +156,18 @@ async fn progress(channel: Channel, dataset: &str, cursor: &[v1::Position]) -> R
     let Some(found) = status.datasets.iter().find(|found| found.dataset == dataset) else {
         return Ok(());
     };
-    let offset = |positions: &[v1::Position], partition| {
+    // The log may not have said where it ends.
+    let partitions: std::collections::BTreeSet<_> =
+        [&*found.log_end, &*found.view_applied, cursor].concat().iter().map(|position| position.partition).collect();
+    let offset = |positions: &[v1::Position], partition: u32| {
         let position = positions.iter().find(|position| position.partition == partition);
         position.map(|position| position.offset.to_string()).unwrap_or_default()
     };
-    let rows = found.log_end.iter().map(|end| {
+    let rows = partitions.iter().map(|partition| {
         let mut row =
-            vec![end.partition.to_string(), end.offset.to_string(), offset(&found.view_applied, end.partition)];
+            vec![partition.to_string(), offset(&found.log_end, *partition), offset(&found.view_applied, *partition)];
         if !cursor.is_empty() {
-            row.push(offset(cursor, end.partition));
+            row.push(offset(cursor, *partition));
         }
         row
     });

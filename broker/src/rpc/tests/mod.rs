@@ -3,6 +3,7 @@
 mod audit;
 mod catalogue;
 mod fixture;
+mod node;
 mod query;
 mod record_types;
 mod subscribe;
