@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Room, reading::Reading, tail::Tail};
@@ -24,24 +24,39 @@ pub(super) struct Feed {
     _stop: DropGuard,
 }
 
+/// Held while the feed of a dataset opens: two streams that come at once share one, and those of other datasets do not wait.
+type Place = tokio::sync::Mutex<Weak<Feed>>;
+
 /// The feeds of one node. Dead ones go when the next one is made, so there are never more than datasets.
 #[derive(Debug, Default)]
-pub(super) struct Feeds(Mutex<HashMap<DatasetId, Weak<Feed>>>);
+pub(super) struct Feeds(Mutex<HashMap<DatasetId, Arc<Place>>>);
 
 impl Feeds {
     /// The feed of a dataset; begins at the log's end if nobody was reading there.
     pub(super) async fn of(&self, room: &Arc<Room>, dataset: &Arc<Dataset>) -> Result<Arc<Feed>, Error> {
-        // Held while a feed opens: two streams that come at once share one.
-        let mut feeds = self.0.lock().await;
-        if let Some(feed) = feeds.get(&dataset.id).and_then(Weak::upgrade)
+        let place = self.place(&dataset.id);
+        let mut held = place.lock().await;
+        if let Some(feed) = held.upgrade()
             && feed.tail.failure().is_none()
         {
             return Ok(feed);
         }
         let feed = Arc::new(Feed::open(room.clone(), dataset.clone()).await?);
-        feeds.retain(|_, feed| feed.strong_count() > 0);
-        feeds.insert(dataset.id.clone(), Arc::downgrade(&feed));
+        *held = Arc::downgrade(&feed);
         Ok(feed)
+    }
+
+    fn place(&self, dataset: &DatasetId) -> Arc<Place> {
+        let mut feeds = self.0.lock();
+        if let Some(place) = feeds.get(dataset) {
+            return place.clone();
+        }
+        // Who opens one holds its place as well.
+        let is_needed = |place: &Arc<Place>| {
+            Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|one| one.strong_count() > 0)
+        };
+        feeds.retain(|_, place| is_needed(place));
+        feeds.entry(dataset.clone()).or_default().clone()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         catalogue::{
             Command, Start,
             command::{NewSubscription, SubscriptionRef},
-            fixtures::{new_grant, new_subscription},
+            fixtures::{new_dataset, new_grant, new_subscription},
         },
         delivery::Event,
         fixtures::{DATASET, upsert},
@@ -298,5 +298,29 @@ async fn a_cursor_that_cannot_be_read_is_told_and_a_seek_mends_it() {
     drop(house.stream(1).await);
     house.seek(Start::Beginning).await;
     forgotten(&house, "taxation.gone", at).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_dataset_whose_log_does_not_answer_keeps_no_other_stream_from_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    house.city.command(&taxation(), Command::CreateDataset(new_dataset("taxation.payers"))).await;
+    house.subscription(new_subscription("taxation.own", "taxation.payers")).await;
+    house.log.readers_wait.send_replace(Some(topic()));
+    {
+        let mut stuck = std::pin::pin!(house.stream(1));
+        let patience = std::time::Duration::from_millis(300);
+        assert!(tokio::time::timeout(patience, &mut stuck).await.is_err(), "its log does not answer");
+        let other = house.try_stream("taxation.own", 1, Vec::new());
+        drop(tokio::time::timeout(10 * patience, other).await.expect("it does not wait").expect("it opens"));
+        house.log.readers_wait.send_replace(None);
+        drop(stuck.await);
+    }
+    // One reader for both that come at once, and a new one once they are gone.
+    let before = house.readers();
+    let (one, other) = tokio::join!(house.stream(1), house.stream(1));
+    assert_eq!(house.readers(), before + 1);
+    drop((one, other));
     house.close().await;
 }
