@@ -24,6 +24,7 @@ pub(super) struct Client {
     pool: MySqlPool,
     statements: Statements,
     columns: Vec<String>,
+    has_integer_key: bool,
     page: u32,
     overlap_us: i64,
 }
@@ -92,12 +93,18 @@ impl Client {
         }
         let statements = Statements::new(config, &columns, &types);
         let overlap_us = i64::try_from(config.overlap.as_micros()).unwrap_or(i64::MAX);
-        Ok(Self { pool, statements, columns, page: config.page, overlap_us })
+        let has_integer_key = types.get(&config.key).is_some_and(ColumnType::is_integer);
+        Ok(Self { pool, statements, columns, has_integer_key, page: config.page, overlap_us })
     }
 
     /// The names of the columns, in the order of [`Found::values`].
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// Whether the key is an integer to the database.
+    pub(super) fn has_integer_key(&self) -> bool {
+        self.has_integer_key
     }
 
     pub(super) fn page(&self) -> usize {

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use shuqiao_schemas::identifier::{Kind, detect};
+use shuqiao_schemas::identifier::{Kind, Reason, detect};
 use tokio::time::Instant;
 
 use self::client::{Client, Extent, Found};
@@ -103,7 +103,7 @@ impl DatabaseSource {
     }
 
     fn batch(&self, found: Vec<Found>, stand: &Stand) -> Batch {
-        let rows = found.into_iter().map(|found| self.reading.row(self.client.columns(), found)).collect();
+        let rows = found.into_iter().map(|found| self.reading.row(&self.client, found)).collect();
         Batch { rows, position: Position::encode(stand) }
     }
 
@@ -230,9 +230,9 @@ impl Reading {
         wanted
     }
 
-    fn row(&self, columns: &[String], found: Found) -> Row {
+    fn row(&self, client: &Client, found: Found) -> Row {
         let encoding = client::arrives_in(&self.config);
-        let values = columns.iter().zip(found.values).map(|(name, value)| {
+        let values = client.columns().iter().zip(found.values).map(|(name, value)| {
             let value = match value {
                 None => Value::Null,
                 Some(bytes) => match decode(encoding, &bytes) {
@@ -249,15 +249,14 @@ impl Reading {
         };
         // Texts and texts in hex: this cannot fail.
         let raw = serde_json::to_vec(&raw).unwrap_or_default().into();
-        Row { raw, place: self.place(&found.key), mapped, warnings }
+        Row { raw, place: self.place(&found.key, client.has_integer_key()), mapped, warnings }
     }
 
-    /// A key may be anything, a citizen's number included, and a place is shown to people.
-    fn place(&self, key: &str) -> String {
+    fn place(&self, key: &str, is_integer: bool) -> String {
         let table = &self.config.table;
-        match detect(key).kind {
-            Kind::ResidentId | Kind::ForeignerId | Kind::TaxNumber => format!("table {table}, a key that is not shown"),
-            _ => format!("table {table}, {} {key}", self.config.key),
+        match may_be_shown(key, is_integer) {
+            true => format!("table {table}, {} {key}", self.config.key),
+            false => format!("table {table}, a key that is not shown"),
         }
     }
 
@@ -300,6 +299,22 @@ pub fn remap(
     };
     raws.iter().map(again).collect()
 }
+
+/// Whether a key may stand in lists, where people see it. A key of text may be anything, a name, a passport's number or a telephone's: only what is certainly an
+/// organisation's number is shown, and what numbers rows.
+fn may_be_shown(key: &str, is_integer: bool) -> bool {
+    let verdict = detect(key);
+    match verdict.kind {
+        Kind::Uscc | Kind::OrganisationCode | Kind::RegistrationNumber => {
+            verdict.is_accepted() && verdict.reason != Some(Reason::AmbiguousKind)
+        }
+        Kind::ResidentId | Kind::ForeignerId | Kind::TaxNumber => false,
+        _ => is_integer && !(key.len() == MOBILE_DIGITS && key.starts_with('1')),
+    }
+}
+
+/// Digits of a mobile telephone's number, of which the first is 1.
+const MOBILE_DIGITS: usize = 11;
 
 fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value>) -> Violation {
     let bytes = bytes.get(BYTES).and_then(Value::as_str).and_then(|text| hex::decode(text).ok()).unwrap_or_default();
@@ -360,7 +375,7 @@ pub async fn check(config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report
         Err(error) => report.failed("rows", error.chain(), "give the user SELECT on the table"),
         Ok(found) => {
             let read = found.len();
-            let rows = found.into_iter().map(|found| reading.row(client.columns(), found));
+            let rows = found.into_iter().map(|found| reading.row(&client, found));
             let bad = rows.filter(|row| row.mapped.is_err()).count();
             let message = format!("{bad} of the first {read} would be set aside");
             match (read, bad) {
@@ -369,6 +384,40 @@ pub async fn check(config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report
                 _ if bad == read => report.failed("rows", message, "check columns and database.encoding"),
                 _ => report.warning("rows", message, "expected of old registries; see dead-letters after a run"),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_only_where_it_is_certainly_no_persons() {
+        for (key, is_integer) in [
+            ("1", true),
+            ("202411280001", true),
+            ("91350100M000100Y43", false),
+            ("13830295-X", false),
+            // Numbers of organisations are as well kept as integers.
+            ("3205000000000", true),
+        ] {
+            assert!(may_be_shown(key, is_integer), "{key}");
+        }
+        for (key, is_integer) in [
+            // Names, telephones, passports, citizens' numbers of either length; whatever a column of text holds.
+            ("顾某某", false),
+            ("Gu Moumou", false),
+            ("13800000000", false),
+            ("13800000000", true),
+            ("E12345678", false),
+            ("11010519491231002X", false),
+            ("110105491231002", false),
+            ("110105491231002", true),
+            ("1", false),
+            ("", false),
+        ] {
+            assert!(!may_be_shown(key, is_integer), "{key}");
         }
     }
 }
