@@ -325,8 +325,8 @@ section! {
         /// Batches of one publish stream that wait for their acknowledgement. Changing it: more hides slow disks, and costs memory a stream. Default because
         /// while one is made durable the next ones are on their way. Since 0.1.0.
         value batches_in_flight_max: u32 = 8, within 1, 1000;
-        /// Queries answered at once; further ones are told to come back. Changing it: more for many cores. Default because each
-        /// occupies a thread while it reads, and most are short. Since 0.1.0.
+        /// Queries answered at once; further ones are told to come back. Any one department has half of them at most. Changing it: more for many cores. Default
+        /// because each occupies a thread while it reads, and most are short. Since 0.1.0.
         value queries_at_once_max: usize = 64, within 1, 10000;
         /// A client that leaves an answer of its stream unread for so long is let go (CLIENT_TOO_SLOW); a subscriber finds its records again where it left off.
         /// Changing it: slow lines may need more; meanwhile the node keeps some answers for it. Default because a reader that is alive takes one within a

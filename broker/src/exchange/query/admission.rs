@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Query, Question, check};
+use super::{Query, Question, check, places::Full};
 use crate::exchange::{
     Error,
     audit::{Action, NewEntry, SubjectKind},
@@ -48,7 +48,9 @@ impl Query {
         if question.at_least.is_empty() {
             return Ok(access);
         }
-        let _place = self.waiting.try_acquire().map_err(|_| exhausted("waiting queries"))?;
+        let place = self.waiting.take(&caller.department);
+        let _place =
+            place.map_err(|full| exhausted(full, "waiting queries", "the department's share of waiting queries"))?;
         let until: Vec<_> = question.at_least.iter().map(|at| (at.partition, at.offset.saturating_add(1))).collect();
         self.view.wait_applied(&access.dataset.id, &until, self.options.wait_max).await?;
         // Seconds may have passed.
@@ -112,6 +114,10 @@ impl Query {
 }
 
 /// Too many at once.
-pub(super) fn exhausted(what: &'static str) -> Error {
+pub(super) fn exhausted(full: Full, node: &'static str, department: &'static str) -> Error {
+    let what = match full {
+        Full::Node => node,
+        Full::Department => department,
+    };
     Error::QuotaExhausted { what, retry_after: RETRY_AFTER }
 }

@@ -17,6 +17,7 @@ mod check;
 mod compare;
 mod metrics;
 mod page;
+mod places;
 mod token;
 mod trail;
 
@@ -28,7 +29,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use shuqiao_proto::digest::RecordsDigest;
 use shuqiao_schemas::engine::Scratch;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use check::{COMPARED_FIELDS_MAX, CONDITIONS_MAX, VALUES_MAX};
@@ -46,6 +46,7 @@ use super::{
 use crate::view::{self, View};
 use admission::{Asked, exhausted};
 use page::{Budget, Ended};
+use places::Places;
 use token::Binding;
 use trail::{Released, Verdict};
 
@@ -55,7 +56,7 @@ const RECORDS_BETWEEN_LOOKS: u64 = 1_000;
 /// How queries are bounded.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Queries that read the view at once; as many again may wait for a position.
+    /// Queries that read the view at once; as many again may wait for a position. Of either, any one department has half at most.
     pub at_once_max: usize,
     /// How long a query waits for the positions that it names.
     pub wait_max: Duration,
@@ -157,15 +158,14 @@ pub struct Query {
     view: Arc<View>,
     options: Options,
     clock: Clock,
-    running: Arc<Semaphore>,
-    waiting: Semaphore,
+    running: Arc<Places>,
+    waiting: Arc<Places>,
 }
 
 impl Query {
     /// Over the rooms of one node.
     pub fn new(catalogue: Arc<Catalogue>, audit: Arc<Audit>, view: Arc<View>, options: Options, clock: Clock) -> Self {
-        let running = Arc::new(Semaphore::new(options.at_once_max));
-        let waiting = Semaphore::new(options.at_once_max);
+        let (running, waiting) = (Places::new(options.at_once_max), Places::new(options.at_once_max));
         Self { catalogue, audit, view, options, clock, running, waiting }
     }
 
@@ -180,7 +180,7 @@ impl Query {
             let access = self.admit(caller, question, &mut asked, |found, _| check::key(found, key)).await?;
             asked.entry.target.key = Some(self.audit.key().key(&access.dataset.id, key));
             let (reader, key) = (self.view.reader(&access.dataset.id)?, key.to_owned());
-            self.read(move |_| {
+            self.read(caller, move |_| {
                 let item = page::visible(&reader, &access, &key)?;
                 let shown = page::show(&access, item)?;
                 let released = Released::records(&access, std::slice::from_ref(&shown));
@@ -224,7 +224,7 @@ impl Query {
             let reader = self.view.reader(&access.dataset.id)?;
             let mut budget = Budget::new(paging.size);
             let key = self.options.page_key.clone();
-            self.read(move |stop| {
+            self.read(caller, move |stop| {
                 let after = after.as_deref();
                 let ended = match index {
                     None => page::gather(reader.records(after), &access, &narrowing, &mut budget, stop)?,
@@ -275,7 +275,7 @@ impl Query {
             let beyond = accesses.next().map(|access| access.dataset.id.clone());
             let mut budget = Budget::new(paging.size);
             let key = self.options.page_key.clone();
-            self.read(move |stop| {
+            self.read(caller, move |stop| {
                 let (everything, mut released, mut next) = (RowFilter::default(), Vec::new(), String::new());
                 if let Some(beyond) = beyond {
                     next = key.seal(&binding, &token::join(beyond.as_str(), None))?;
@@ -328,7 +328,7 @@ impl Query {
             let (reader, key) = (self.view.reader(&access.dataset.id)?, key.to_owned());
             let mut budget = Budget::new(paging.size);
             let page_key = self.options.page_key.clone();
-            self.read(move |stop| {
+            self.read(caller, move |stop| {
                 let next = match page::gather_history(&reader, &access, &key, before, &mut budget, stop)? {
                     None => String::new(),
                     Some(offset) => page_key.seal(&binding, &offset.to_be_bytes())?,
@@ -366,7 +366,7 @@ impl Query {
             let values: Vec<_> = fields.iter().map(|field| field.value.as_str()).collect();
             target.filter = Some(self.audit.key().values(&values));
             let (reader, key, fields) = (self.view.reader(&access.dataset.id)?, key.to_owned(), fields.to_vec());
-            self.read(move |_| {
+            self.read(caller, move |_| {
                 let item = page::visible(&reader, &access, &key)?;
                 let says = |field: &Compared| compare::says(&item.record.payload, &field.path, &field.value);
                 let verdicts = fields.iter().map(says).collect::<Result<Vec<_>, _>>();
@@ -389,7 +389,7 @@ impl Query {
         let found = async {
             let access = self.admit(caller, question, &mut asked, |_, _| ()).await?;
             let reader = self.view.reader(&access.dataset.id)?;
-            self.read(move |stop| {
+            self.read(caller, move |stop| {
                 let (mut digest, mut scratch) = (RecordsDigest::default(), Scratch::new());
                 for (number, item) in (0_u64..).zip(reader.records(None)) {
                     if number % RECORDS_BETWEEN_LOOKS == 0 && stop.is_cancelled() {
@@ -414,15 +414,18 @@ impl Query {
     /// Reads the view on a blocking thread, as far as there is room.
     async fn read<T: Send + 'static>(
         &self,
+        caller: &Identity,
         work: impl FnOnce(&CancellationToken) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         // Held by the thread and not by the request: who goes away early makes room when the work has ended.
-        let permit = self.running.clone().try_acquire_owned().map_err(|_| exhausted("queries at once"))?;
+        let place = self.running.take(&caller.department);
+        let place =
+            place.map_err(|full| exhausted(full, "queries at once", "the department's share of queries at once"))?;
         let stop = CancellationToken::new();
         let gone = stop.clone().drop_guard();
         let done = tokio::task::spawn_blocking(move || {
             let done = work(&stop);
-            drop(permit);
+            drop(place);
             done
         })
         .await;
