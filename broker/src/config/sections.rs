@@ -328,7 +328,12 @@ section! {
         /// Queries answered at once; further ones are told to come back. Any one department has half of them at most. Changing it: more for many cores. Default
         /// because each occupies a thread while it reads, and most are short. Since 0.1.0.
         value queries_at_once_max: usize = 64, within 1, 10000;
-        /// A client that leaves an answer of its stream unread for so long is let go (CLIENT_TOO_SLOW); a subscriber finds its records again where it left off.
+        /// Bytes of answers to calls that wait to be read, of one department at most a half; beyond, calls are told to come back (QUOTA_EXHAUSTED). Changing it:
+        /// more suits many large answers over slow lines, and costs as much memory. At least twice `message_bytes_max`. Default because each department may then
+        /// have a dozen of the largest answers on their way. Since 0.1.0.
+        value unsent_bytes_max: Size = "128MiB", within "4MiB", "64GiB";
+        /// A client that leaves an answer unread for so long is let go (CLIENT_TOO_SLOW): an answer of a stream, or the whole answer of a call. A subscriber
+        /// finds its records again where it left off.
         /// Changing it: slow lines may need more; meanwhile the node keeps some answers for it. Default because a reader that is alive takes one within a
         /// second. Since 0.1.0.
         value unread_timeout: Duration = "30s", within "1s", "10m";

@@ -9,12 +9,14 @@
 //! | `connection_age_max` | [`server`]: GOAWAY (NO_ERROR); streams go on |
 //! | `connection_age_grace` | [`aged`]: the connection is closed |
 //! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE for a call, INVALID_ARGUMENT with its reason for a stream; the connection goes on |
-//! | `unread_timeout` | `rpc::exchange`: the stream ends (CLIENT_TOO_SLOW); the connection goes on |
+//! | `unsent_bytes_max` | [`Unsent`]: the call is refused (QUOTA_EXHAUSTED); the connection goes on |
+//! | `unread_timeout` | [`Unsent`] for the answer of a call, `rpc::exchange` for a stream: it ends (CLIENT_TOO_SLOW); the connection goes on |
 //! | the others | the rooms that they bound: `tls`, `exchange::publishing`, `exchange::query` |
 //!
 //! Bytes that a client may send unasked for are bounded by the windows below.
 
 mod age;
+mod unsent;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 pub use age::{Aged, aged};
 use tonic::transport::Server;
+use tower::layer::util::{Identity, Stack};
+pub use unsent::{Guarded, Unsent, UnsentMetrics};
 
 use crate::config::Limits;
 
@@ -34,8 +38,8 @@ const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 /// on the same connection. Fixed: a window that adapts to the line would adapt to a flood.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
-/// A server builder that keeps `limits`. What it serves comes through [`aged`].
-pub fn server(limits: &Limits) -> Server {
+/// A server builder that keeps `limits`, and counts answers in `unsent`. What it serves comes through [`aged`].
+pub fn server(limits: &Limits, unsent: Unsent) -> Server<Stack<Unsent, Identity>> {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection_max)
         .http2_max_header_list_size(limits.header_bytes_max.bytes_u32())
@@ -48,4 +52,5 @@ pub fn server(limits: &Limits) -> Server {
         // Without `max_connection_age_grace`: with it tonic 0.14 never says GOAWAY and cuts the connection at the end of both (see `connection_timeout_future`
         // there). The grace is kept by `aged`.
         .max_connection_age(limits.connection_age_max)
+        .layer(unsent)
 }

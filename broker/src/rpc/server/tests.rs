@@ -2,6 +2,8 @@
 //!
 //! Where a test waits for an hour, tokio's clock is paused: it moves on when nothing else can happen, and sockets are looked at before it does.
 
+mod unsent;
+
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use futures::future::BoxFuture;
@@ -75,9 +77,10 @@ async fn serve(limits: &Limits) -> (SocketAddr, Tasks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let (_, health) = tonic_health::server::health_reporter();
-    let router = server(limits).add_service(health).add_service(Deaf);
-    let incoming = aged(TcpListenerStream::new(listener), limits);
     let tasks = Tasks::default();
+    let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
+    let router = server(limits, unsent).add_service(health).add_service(Deaf);
+    let incoming = aged(TcpListenerStream::new(listener), limits);
     let stop = tasks.token();
     tasks.spawn("server", async move {
         router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.expect("serves");

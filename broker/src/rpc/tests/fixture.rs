@@ -63,11 +63,12 @@ impl Site {
         let audit = AuditServiceServer::new(audit).max_decoding_message_size(bytes);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let router = crate::rpc::server(&limits())
+        let server = Tasks::default();
+        let unsent = crate::rpc::Unsent::new(&limits(), crate::rpc::UnsentMetrics::default(), &server);
+        let router = crate::rpc::server(&limits(), unsent)
             .add_service(InterceptedService::new(catalogue, introduce))
             .add_service(InterceptedService::new(audit, introduce));
         let incoming = crate::rpc::aged(TcpListenerStream::new(listener), &limits());
-        let server = Tasks::default();
         let stop = server.token();
         server.spawn("server", async move {
             router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.expect("serves");
