@@ -20,6 +20,8 @@ pub(super) enum Error {
     Write(#[source] io::Error),
     #[error("cannot read {what}")]
     Read { what: String, source: io::Error },
+    #[error("cannot write {what}")]
+    Keep { what: String, source: io::Error },
     /// Arguments that clap cannot judge.
     #[error("{0}")]
     Usage(String),
@@ -83,6 +85,7 @@ impl Error {
             Self::Pki(pki::Error::Name { .. } | pki::Error::Validity) => Exit::Invalid,
             Self::Write(_)
             | Self::Read { .. }
+            | Self::Keep { .. }
             | Self::Profile { .. }
             | Self::Config(_)
             | Self::Node(_)
@@ -123,6 +126,7 @@ impl Error {
     fn next(&self) -> Option<&'static str> {
         match self {
             Self::Read { .. } => Some("check the path, and that you may read it"),
+            Self::Keep { .. } => Some("check the path, that you may write there, and that there is room"),
             Self::Profile { .. } => Some("compare it with deploy/config/client.toml"),
             Self::Config(config::Error::Read { .. }) => Some("name the node's file with --config or SHUQIAO_CONFIG"),
             Self::Config(config::Error::Mistakes(_)) => Some(

@@ -129,7 +129,7 @@ impl Publish {
         let mut summary = Summary { last_sequence: opened.last_sequence, ..Summary::default() };
         let mut in_flight = InFlight::default();
         let mut ended = false;
-        let mut unreadable = None;
+        let mut failure = None;
         loop {
             if !ended && in_flight.batches.len() < opened.max_batches_in_flight.max(1) as usize {
                 match batcher.next(&mut payloads).await {
@@ -144,7 +144,7 @@ impl Publish {
                     }
                     Ok(None) => ended = true,
                     // What was sent before it is accounted for first.
-                    Err(error) => (ended, unreadable) = (true, Some(error)),
+                    Err(error) => (ended, failure) = (true, Some(error)),
                 }
             }
             if in_flight.batches.is_empty() {
@@ -153,8 +153,10 @@ impl Publish {
             match next(&mut answers).await? {
                 Some(Said::Acknowledgement(acknowledgement)) => {
                     let records = in_flight.settle(&acknowledgement, &mut summary)?;
-                    if let Some(receipts) = &mut receipts {
-                        receipts.take(&acknowledgement, &records)?;
+                    let taken = receipts.as_mut().map_or(Ok(()), |receipts| receipts.take(&acknowledgement, &records));
+                    if let Err(error) = taken {
+                        ended = true;
+                        failure.get_or_insert(error);
                     }
                 }
                 Some(Said::Opened(_)) => {}
@@ -162,7 +164,7 @@ impl Publish {
             }
         }
         summary.show(self.output)?;
-        unreadable.map_or_else(|| Ok(summary.exit()), Err)
+        failure.map_or_else(|| Ok(summary.exit()), Err)
     }
 }
 

@@ -85,7 +85,7 @@ impl Receipts {
     /// Opens it, before anything is published.
     pub(super) fn append_to(path: &Path) -> Result<Self, Error> {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|source| Error::Read { what: path.display().to_string(), source })?;
+        let file = file.map_err(|source| Error::Keep { what: path.display().to_string(), source })?;
         Ok(Self { path: path.to_path_buf(), file })
     }
 
@@ -110,7 +110,7 @@ impl Receipts {
         let text = serde_json::to_string(&Line::from(receipt)).map_err(|error| Error::Write(error.into()))?;
         writeln!(self.file, "{text}")
             .and_then(|()| self.file.sync_data())
-            .map_err(|source| Error::Read { what: self.path.display().to_string(), source })
+            .map_err(|source| Error::Keep { what: self.path.display().to_string(), source })
     }
 }
 
