@@ -188,8 +188,7 @@ mod tests {
         }
         let reasons = readiness.reasons().join("\n");
         assert!(reasons.contains("view: ") && reasons.contains("disk"), "{reasons}");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!readiness.is_ready(), "as long as there is no room");
+        // Whether it stays so depends on what opening the store again sets free: a merge may leave room enough.
         std::fs::remove_file(ballast).expect("the ballast goes");
         until("ready again", || readiness.is_ready()).await;
         let id = crate::exchange::fixtures::DATASET.parse().expect("an id");

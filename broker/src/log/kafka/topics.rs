@@ -144,14 +144,7 @@ async fn check(
 ) -> Result<(), Error> {
     let specifier = ResourceSpecifier::Topic(spec.topic.as_str());
     let limits = admin_options(shared.options.request_deadline);
-    let described = admin
-        .describe_configs([&specifier], &limits)
-        .await
-        .map_err(|cause| shared.away(cause))?
-        .into_iter()
-        .next()
-        .unwrap_or(Err(RDKafkaErrorCode::BadMessage))
-        .map_err(unavailable)?;
+    let described = described(shared, admin, &specifier).await?;
     let violations = violations(shared, spec, layout, &described);
     if !violations.is_empty() {
         return Err(Error::BelowFloor { topic: spec.topic.clone(), violations: violations.join("; ") });
@@ -181,6 +174,34 @@ async fn check(
         }
         Some(Err((_, code))) => Err(unavailable(code)),
         None => Err(unavailable(RDKafkaErrorCode::BadMessage)),
+    }
+}
+
+/// A topic's settings. The node that is asked may not have heard yet of a topic that was just made: it says that there is none, or tells no setting at all.
+async fn described(
+    shared: &Shared,
+    admin: &AdminClient<Observer>,
+    specifier: &ResourceSpecifier<'_>,
+) -> Result<ConfigResource, Error> {
+    let deadline = shared.options.request_deadline;
+    let give_up = tokio::time::Instant::now() + deadline;
+    loop {
+        let answer = admin
+            .describe_configs([specifier], &admin_options(deadline))
+            .await
+            .map_err(|cause| shared.away(cause))?
+            .into_iter()
+            .next()
+            .unwrap_or(Err(RDKafkaErrorCode::BadMessage));
+        let code = match answer {
+            Ok(described) if described.get(CLEANUP).is_some_and(|entry| entry.value.is_some()) => return Ok(described),
+            Ok(_) => RDKafkaErrorCode::UnknownTopicOrPartition,
+            Err(code) => code,
+        };
+        if code != RDKafkaErrorCode::UnknownTopicOrPartition || tokio::time::Instant::now() > give_up {
+            return Err(unavailable(code));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
