@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Calls that wait for their answer at once on one connection.
-const CONCURRENT: u64 = 32;
-/// Connections; a node reads its view for 64 callers at once. An answer waits for its audit entry's fdatasync, which many share.
+const CONCURRENT: u64 = 16;
+/// Connections; a node reads its view for 32 callers of one department at once. An answer waits for its audit entry's fdatasync, which many share.
 const CONNECTIONS: [usize; 2] = [1, 2];
 /// Keys that are asked for.
 const KEYS: u64 = 10_000;
