@@ -224,7 +224,7 @@ impl Stream {
             Err(_) => Some("LATE"),
         };
         if let Some(unrecorded) = unrecorded {
-            tracing::warn!(source = %caller.source, reason = error.reason(), unrecorded, "the end of a stream is not on record");
+            tracing::warn!(department = %caller.department, serial = %caller.certificate_serial, reason = error.reason(), unrecorded, "the end of a stream is not on record");
         }
         error
     }
