@@ -77,9 +77,11 @@ impl View {
 
     /// Removes the rows of a dataset that is gone. Readers that hold a snapshot keep what they see.
     pub(super) async fn forget(&self, id: &DatasetId) -> Result<(), Error> {
+        // Before anything is let go of: without a store the dataset stays known, and is removed when the catalogue is looked at again.
+        let store = self.store()?;
         self.lost.lock().remove(id);
         let Some(held) = self.datasets.write().remove(id) else { return Ok(()) };
-        let (store, id, space) = (self.store()?, id.clone(), held.space.swap(super::layout::NOWHERE, Ordering::AcqRel));
+        let (id, space) = (id.clone(), held.space.swap(super::layout::NOWHERE, Ordering::AcqRel));
         blocking(move || {
             store.retire(&id, space)?;
             store.drop_space(space)
