@@ -127,10 +127,13 @@ async fn caught_up(log: &dyn Log, view: &View, dataset: &DatasetId, topic: &crat
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::exchange::{
         catalogue::{Command, fixtures as catalogue},
-        fixtures::{City, Disk, OWNER, upsert},
+        fixtures::{City, Disk, OWNER, batch, upsert},
+        publishing::Batch,
     };
 
     #[tokio::test]
@@ -141,7 +144,14 @@ mod tests {
         let owner = catalogue::system(OWNER);
         city.command(&owner, Command::CreateRecordType(catalogue::new_record_type(OWN))).await;
         city.command(&owner, Command::CreateDataset(catalogue::new_dataset_of("market-supervision.of-own", OWN))).await;
+        // Something that a view which begins anew would have to apply.
+        let owner = Arc::new(owner);
+        let mut session = city.publisher.open(&owner, "market-supervision.of-own", "").await.expect("its own");
+        let records = Batch { record_type: OWN.into(), ..batch(vec![upsert(1, "a", "1")]) };
+        session.submit(records).await.expect("taken").await.expect("ends").expect("acknowledged");
+        drop(session);
         city.close().await;
+        std::fs::remove_dir_all(directory.path().join("view")).expect("the view is gone");
         let city = City::compiling(directory.path(), catalogue::STRICTER).await;
         let readiness = Readiness::default();
         readiness.expect(VIEW);
