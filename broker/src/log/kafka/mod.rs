@@ -403,7 +403,8 @@ impl Shared {
     }
 }
 
-/// Whether a question is worth asking again: a partition whose leader is gone is not known for a moment.
+/// Whether a question is worth asking again: a partition whose leader is gone is not known for a moment, and a client that finds all nodes gone throws away
+/// what it knew of them to begin anew, with whatever was being asked (`DestroyBroker`).
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -415,6 +416,7 @@ fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::FencedLeaderEpoch
                 | RDKafkaErrorCode::UnknownLeaderEpoch
                 | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::DestroyBroker
         )
     )
 }
