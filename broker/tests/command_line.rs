@@ -157,7 +157,7 @@ impl Node {
                 .args(arguments)
                 .env_clear()
                 .env("SHUQIAO_ENDPOINT", &self.endpoint)
-                .env("SHUQIAO_CA", pki.join("ca.pem"))
+                .env("SHUQIAO_AUTHORITIES", pki.join("ca.pem"))
                 .env("SHUQIAO_CERTIFICATE", pki.join(format!("issued/{name}.pem")))
                 .env("SHUQIAO_KEY", pki.join(format!("issued/{name}.key.pem"))),
             input,

@@ -26,7 +26,7 @@ pub(super) struct Connection {
     #[arg(long, env = "SHUQIAO_ENDPOINT", value_name = "URL", help_heading = "Connection")]
     endpoint: Option<String>,
     /// The authorities that issue nodes' certificates, PEM.
-    #[arg(long = "ca", env = "SHUQIAO_CA", value_name = "FILE", help_heading = "Connection")]
+    #[arg(long, env = "SHUQIAO_AUTHORITIES", value_name = "FILE", help_heading = "Connection")]
     authorities: Option<PathBuf>,
     /// Your certificate, PEM.
     #[arg(long, env = "SHUQIAO_CERTIFICATE", value_name = "FILE", help_heading = "Connection")]
@@ -105,7 +105,7 @@ impl Connection {
         let certificate = self.certificate.clone().or(profile.certificate);
         let key = self.key.clone().or(profile.key);
         need("--endpoint", endpoint.is_some());
-        need("--ca", authorities.is_some());
+        need("--authorities", authorities.is_some());
         need("--certificate", certificate.is_some());
         need("--key", key.is_some());
         match (endpoint, authorities, certificate, key) {
@@ -153,7 +153,7 @@ mod tests {
     fn everything_that_is_missing_is_named_at_once() {
         let flags = Connection { key: Some("k".into()), ..Connection::default() };
         let error = flags.resolve(Profile::default()).expect_err("incomplete").to_string();
-        assert!(error.contains("Missing: --endpoint, --ca, --certificate."), "{error}");
+        assert!(error.contains("Missing: --endpoint, --authorities, --certificate."), "{error}");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Error {
             Self::Node(node::Error::NoDataset(_)) => Some("check the name with `shuqiao list datasets`"),
             Self::Node(node::Error::Listen { .. }) => Some("stop what listens there, or change the address in [node]"),
             Self::Node(_) => Some("mend the cause and start again: what was accepted is in the log"),
-            Self::Tls(_) => Some("check --ca, --certificate and --key: `shuqiao pki issue` makes them"),
+            Self::Tls(_) => Some("check --authorities, --certificate and --key: `shuqiao pki issue` makes them"),
             _ => None,
         }
     }

@@ -119,7 +119,8 @@ impl View {
                 output::print(&output::table(["dataset", "count", "digest", "rows before"], rows))?;
                 for Rebuilt { dataset, count, lost, .. } in &rebuilt {
                     let Some(Lost { ahead, records }) = lost else { continue };
-                    output::print(&format!("{dataset}: {ahead}; {records} record(s) before, {count} now"))?;
+                    let before = output::count(records, "record");
+                    output::print(&format!("{dataset}: {ahead}; {before} before, {count} now"))?;
                 }
                 Ok(Exit::Success)
             }

@@ -50,7 +50,7 @@ fn commands_are_read_as_the_documents_write_them() {
         "audit list --last 20 --department taxation",
         "receipt verify receipts.jsonl --public-key 00",
         "receipt verify - --status status.json -o json",
-        "status --endpoint localhost:7443 --ca ca.pem --certificate c.pem --key k.pem",
+        "status --endpoint localhost:7443 --authorities ca.pem --certificate c.pem --key k.pem",
         "pki init city.example --directory pki",
         "pki issue system market-supervision registry --days 30",
         "pki issue server localhost 127.0.0.1",

@@ -38,7 +38,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file has mistakes: all of them.
-    #[error("the configuration has {} mistake(s):\n{}", .0.len(), lines(.0))]
+    #[error("the configuration has {}:\n{}", counted(.0.len()), lines(.0))]
     Mistakes(Vec<Mistake>),
 }
 
@@ -50,6 +50,10 @@ impl Error {
             Self::Read { .. } => &[],
         }
     }
+}
+
+fn counted(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".into() } else { format!("{mistakes} mistakes") }
 }
 
 fn lines(mistakes: &[Mistake]) -> String {

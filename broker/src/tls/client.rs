@@ -126,7 +126,7 @@ pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<&'static str
         let text = cause.to_string();
         if text.contains("invalid peer certificate: ") {
             return Some(
-                "the node's certificate is not good for this endpoint: check --ca, --server-name and its validity",
+                "the node's certificate is not good for this endpoint: check --authorities, --server-name and its validity",
             );
         }
         let (_, alert) = text.split_once(ALERT)?;

@@ -103,7 +103,7 @@ fn arguments(directory: &Directory, member: Member, endpoint: &str, file: PathBu
         path(member.profile()),
         "--endpoint".into(),
         endpoint.into(),
-        "--ca".into(),
+        "--authorities".into(),
         path(identities::authority()),
         "--certificate".into(),
         path(member.certificate()),

@@ -57,7 +57,7 @@ async fn a_log_restored_from_a_backup_is_told_by_node_and_adapter_and_everything
     let rebuilt = city.shuqiao("department/market-supervision/system/registry", &["view", "rebuild"]).await;
     let text = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
     assert!(rebuilt.status.success() && text.contains("DIFFERENT"), "{text}");
-    assert!(text.contains("200 record(s) before, 100 now"), "{text}");
+    assert!(text.contains("200 records before, 100 now"), "{text}");
 
     // The view is the log's again; what the adapter was promised is still missing.
     city.node.start();
