@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     exchange::{
         administration::Administration,
+        audit::Reading,
         delivery::{self, Delivery},
         model::DatasetId,
         publishing::{self, Publisher},
@@ -54,15 +55,6 @@ pub enum Error {
     /// The receipt key or the exchange's secret cannot be used.
     #[error("a key of the node cannot be used")]
     Key(#[from] pki::Error),
-    /// The secret is too short for the trail's digests.
-    #[error("the exchange's secret cannot be used for the trail")]
-    AuditKey(#[from] crate::exchange::audit::TooShort),
-    /// The secret is too short for keyed hashes.
-    #[error("the exchange's secret cannot be used for keyed hashes")]
-    HashSecret(#[from] crate::exchange::catalogue::SecretTooShort),
-    /// The secret is too short for page tokens.
-    #[error("the exchange's secret cannot be used for page tokens")]
-    PageKey(#[from] query::SecretTooShort),
     /// The data directory cannot be made.
     #[error("cannot make the data directory {}", .path.display())]
     DataDirectory {
@@ -262,7 +254,7 @@ async fn services(
     let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone());
     let unread_timeout = config.limits.unread_timeout;
     let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, unread_timeout, tasks: tasks.clone() };
-    let audit = rpc::audit::AuditRpc { catalogue: rooms.catalogue.clone(), audit: rooms.audit.clone() };
+    let audit = rpc::audit::AuditRpc { reading: Reading::new(rooms.catalogue.clone(), rooms.audit.clone()) };
     let query = rpc::query::QueryRpc {
         query: Arc::new(Query::new(
             rooms.catalogue.clone(),
@@ -271,7 +263,7 @@ async fn services(
             query::Options {
                 at_once_max: config.limits.queries_at_once_max,
                 metrics: query::Metrics::register(registry),
-                ..query::Options::new(query::PageKey::new(&rooms.secret.derive("shuqiao page token v1"))?)
+                ..query::Options::new(query::PageKey::new(&rooms.secret.derive("shuqiao page token v1")))
             },
             rooms.clock.clone(),
         )),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Error,
-    audit::{Action, Audit, NewEntry, Outcome as Verdict, Target},
+    audit::{Action, Audit, NewEntry, Target},
     catalogue::{
         Catalogue, Command, Dataset, Department, Grant, Outcome, OwnRecordType, Snapshot, Standing, Subscription,
         command::{GrantChange, GrantRef, SubscriptionChange, SubscriptionRef},
@@ -13,6 +13,7 @@ use super::{
     identity::Identity,
     model::{DatasetId, GrantId, SubscriptionId},
     policy,
+    refusal::refuse,
 };
 
 /// Resources of one page, at most.
@@ -61,26 +62,15 @@ impl Administration {
                 })?;
                 Ok(outcome)
             }
-            Err(error) => {
-                if let Some(reason) = error.refusal() {
-                    self.catalogue.metrics().deny(reason);
-                    self.audit.append(NewEntry { outcome: Verdict::Denied(reason), ..entry }).await?;
-                }
-                Err(error)
-            }
+            Err(error) => Err(refuse(&self.catalogue, &self.audit, entry, error).await),
         }
     }
 
     /// Puts a command on the trail that could not be made out of what the caller sent. Answers with the refusal, or with what kept it from the trail.
     pub async fn refuse(&self, caller: &Identity, command: &'static str, error: Error) -> Error {
-        let Some(reason) = error.refusal() else { return error };
-        self.catalogue.metrics().deny(reason);
-        let entry = NewEntry {
-            target: Target { command: Some(command), ..Target::default() },
-            outcome: Verdict::Denied(reason),
-            ..NewEntry::new(caller, Action::CatalogueChange)
-        };
-        self.audit.append(entry).await.err().unwrap_or(error)
+        let target = Target { command: Some(command), ..Target::default() };
+        let asked = NewEntry { target, ..NewEntry::new(caller, Action::CatalogueChange) };
+        refuse(&self.catalogue, &self.audit, asked, error).await
     }
 
     /// The dataset of the grant or subscription that a command refers to, so that who looks for a dataset on the trail finds its revocations. Nothing where the

@@ -64,7 +64,7 @@ impl City {
         let audit_options = audit::Options {
             topic_prefix: "test".into(),
             node: "node-1".into(),
-            key: AuditKey::new(&[9; 32]).expect("32 bytes"),
+            key: AuditKey::new(&[9; 32]),
             metrics: audit::Metrics::default(),
         };
         let audit = Audit::open(log.clone(), audit_options, clock.clone()).await.expect("opens");

@@ -14,5 +14,6 @@ pub mod model;
 pub mod policy;
 pub mod publishing;
 pub mod query;
+mod refusal;
 
 pub use error::Error;

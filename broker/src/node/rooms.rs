@@ -39,7 +39,7 @@ impl Rooms {
         let secret = ExchangeSecret::load(&config.exchange_secret_path())?;
         let log = open_log(config, clock.clone(), registry).await?;
 
-        let hash_secret = HashSecret::new(&secret.derive("shuqiao keyed hash v1"))?;
+        let hash_secret = HashSecret::new(&secret.derive("shuqiao keyed hash v1"));
         let catalogue_options = catalogue::Options {
             administrators: config.node.administrators.clone(),
             default_partitions: config.datasets.partitions_default,
@@ -53,7 +53,7 @@ impl Rooms {
         let audit_options = audit::Options {
             topic_prefix: config.log.topic_prefix.clone(),
             node: config.node.name.clone(),
-            key: AuditKey::new(&secret.derive("shuqiao audit v1"))?,
+            key: AuditKey::new(&secret.derive("shuqiao audit v1")),
             metrics: audit::Metrics::register(registry),
         };
         let audit = Audit::open(log.clone(), audit_options, clock.clone()).await?;

@@ -250,7 +250,7 @@ mod tests {
     use crate::exchange::{audit::AuditKey, catalogue::fixtures::system};
 
     fn key() -> AuditKey {
-        AuditKey::new(&[9; 32]).unwrap()
+        AuditKey::new(&[9; 32])
     }
 
     fn full(action: Action) -> NewEntry {

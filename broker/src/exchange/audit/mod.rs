@@ -8,6 +8,7 @@
 
 pub mod entry;
 mod key;
+mod reading;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 pub use entry::{Action, NewEntry, Outcome, SubjectKind, Target};
-pub use key::{AuditKey, KeyedDigest, SECRET_BYTES_MIN, TooShort};
+pub use key::{AuditKey, KeyedDigest};
+pub use reading::{Asked, Reading};
 
 use super::{Error, clock::Clock, model::SourceId};
 use crate::log::{self, Log, Retention, StoredEntry, Topic, TopicSpec};

@@ -22,15 +22,9 @@ use crate::exchange::{
 pub struct HashSecret(hmac::Key);
 
 impl HashSecret {
-    /// At least 32 bytes, from the configuration.
-    ///
-    /// # Errors
-    /// [`SecretTooShort`].
-    pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(SecretTooShort);
-        }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+    /// Sets the secret up.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
     /// The key under which one department is shown hashes: it can link fields of one pointer across what it was granted, and two departments that compare
@@ -48,14 +42,6 @@ impl fmt::Debug for HashSecret {
         f.write_str("HashSecret")
     }
 }
-
-/// Shortest secret, bytes.
-pub const SECRET_BYTES_MIN: usize = 32;
-
-/// A secret that could be searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret must have at least {SECRET_BYTES_MIN} bytes")]
-pub struct SecretTooShort;
 
 /// Number of an indexed field and the values that pass, sorted.
 type Condition = (usize, Box<[Box<str>]>);

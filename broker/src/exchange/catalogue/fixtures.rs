@@ -55,7 +55,7 @@ pub(crate) fn record_types() -> RecordTypes {
 }
 
 pub(crate) fn secret() -> HashSecret {
-    HashSecret::new(&[7; 32]).expect("32 bytes")
+    HashSecret::new(&[7; 32])
 }
 
 pub(crate) fn context() -> Context {

@@ -33,7 +33,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
-pub use access::{Access, HashSecret, NotIndexed, RowFilter, SECRET_BYTES_MIN, SecretTooShort, ViewId};
+pub use access::{Access, HashSecret, NotIndexed, RowFilter, ViewId};
 pub use apply::{Compile, Context, Outcome, Stop, Verdict, apply};
 pub use check::{LIST_ENTRIES_MAX, TEXT_CHARACTERS_MAX, Violations};
 pub use command::{Command, Undecodable};

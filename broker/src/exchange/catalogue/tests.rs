@@ -416,7 +416,7 @@ fn replaying_the_log_gives_the_same_verdicts_and_the_same_catalogue() {
         // Another node: no administrators in its configuration, another secret, and in every second walk a later software that compiles no record type of
         // a department's own any more.
         let mut other = Snapshot::empty([]);
-        let secret = HashSecret::new(&[1; 32]).unwrap();
+        let secret = HashSecret::new(&[1; 32]);
         let compile = if seed % 2 == 0 { context().compile } else { STRICTER };
         let elsewhere = Context { secret, compile, ..context() };
         let actor = Actor::new(&administrator(), true);

@@ -47,12 +47,13 @@ pub use window::Handle;
 
 use super::{
     Error,
-    audit::{Action, Audit, NewEntry, Outcome, Target},
+    audit::{Action, Audit, NewEntry, Target},
     catalogue::{Access, Catalogue, Snapshot, Start, Subscription},
     clock::Clock,
     identity::Identity,
     model::{MESSAGE_BYTES_MAX, Position, SubscriptionId},
     policy,
+    refusal::refuse,
 };
 use crate::{
     log::{Bounds, Log},
@@ -300,9 +301,7 @@ impl Room {
     /// Counts a refusal and puts it on the trail. Answers with the refusal, or with what kept it from the trail. What is not the caller's leaves the entry of
     /// what does not exist.
     async fn refuse(&self, caller: &Identity, name: &str, subscription: Option<&Subscription>, error: Error) -> Error {
-        let Some(reason) = error.refusal() else { return error };
-        self.catalogue.metrics().deny(reason);
-        let entry = match subscription.filter(|found| found.subscriber == caller.department) {
+        let asked = match subscription.filter(|found| found.subscriber == caller.department) {
             Some(subscription) => batch::audit_entry(caller, Action::Subscribe, subscription),
             None => {
                 // Only what may be an id: no text of the caller's choosing gets into the trail.
@@ -313,7 +312,7 @@ impl Room {
                 }
             }
         };
-        self.audit.append(NewEntry { outcome: Outcome::Denied(reason), ..entry }).await.err().unwrap_or(error)
+        refuse(&self.catalogue, &self.audit, asked, error).await
     }
 
     /// Where delivery goes on: the cursor, or the subscription's start where it has none.

@@ -27,6 +27,7 @@ use crate::{
         identity::Identity,
         model::{DatasetId, Operation, Position, partition_of},
         policy,
+        refusal::refuse,
     },
     log::{self, Entry, Log, Pending},
     shutdown::Tasks,
@@ -52,14 +53,8 @@ impl std::fmt::Debug for Context {
 impl Context {
     /// Counts a refusal and puts it on the trail. Answers with the refusal, or with what kept it from the trail.
     pub(super) async fn refuse(&self, caller: &Identity, dataset: Option<DatasetId>, error: Error) -> Error {
-        let Some(reason) = error.refusal() else { return error };
-        self.catalogue.metrics().deny(reason);
-        let entry = NewEntry {
-            dataset,
-            outcome: audit::Outcome::Denied(reason),
-            ..NewEntry::new(caller, audit::Action::Publish)
-        };
-        self.audit.append(entry).await.err().unwrap_or(error)
+        let asked = NewEntry { dataset, ..NewEntry::new(caller, audit::Action::Publish) };
+        refuse(&self.catalogue, &self.audit, asked, error).await
     }
 }
 

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use check::{COMPARED_FIELDS_MAX, CONDITIONS_MAX, VALUES_MAX};
 pub use metrics::Metrics;
-pub use token::{PageKey, SECRET_BYTES_MIN, SecretTooShort};
+pub use token::PageKey;
 
 use super::{
     Error,
@@ -42,6 +42,7 @@ use super::{
     clock::Clock,
     identity::Identity,
     model::{DatasetId, Operation, Position, Record},
+    refusal::refuse,
 };
 use crate::view::{self, View};
 use admission::{Asked, exhausted};
@@ -437,20 +438,17 @@ impl Query {
     async fn settle<T>(&self, asked: Asked, found: Result<(T, Vec<Released>), Error>) -> Result<T, Error> {
         let Asked { entry, begun } = asked;
         let action = entry.action;
-        let (answer, entries) = match found {
-            Ok((answer, released)) => (Ok(answer), trail::entries(entry, released)),
-            Err(error) => match Verdict::of(&error) {
+        let answer = match found {
+            Ok((answer, released)) => {
+                let entries = trail::entries(entry, released).into_iter().map(|entry| self.audit.append(entry));
+                futures::future::try_join_all(entries).await.map(|_| answer)
+            }
+            Err(error) => Err(match Verdict::of(&error) {
                 // That nothing is there is an answer like any other.
-                Verdict::Answer => (Err(error), vec![entry]),
-                Verdict::Denial(reason) => {
-                    self.catalogue.metrics().deny(reason);
-                    (Err(error), vec![trail::denied(entry, reason)])
-                }
-                Verdict::None => (Err(error), Vec::new()),
-            },
+                Verdict::Answer => self.audit.append(entry).await.err().unwrap_or(error),
+                Verdict::Denial | Verdict::None => refuse(&self.catalogue, &self.audit, entry, error).await,
+            }),
         };
-        let recorded = futures::future::try_join_all(entries.into_iter().map(|entry| self.audit.append(entry))).await;
-        let answer = recorded.and(answer);
         let outcome = match &answer {
             Ok(_) => "answered",
             Err(error) => Verdict::of(error).as_str(),

@@ -10,21 +10,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{Context, Digest, SHA256},
+    error::Unspecified,
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
 
 use super::{Action, Error, Identity, RowCondition};
 
-/// Shortest secret, bytes.
-pub const SECRET_BYTES_MIN: usize = 32;
 /// A token holds at most a dataset's id and a key.
 const TOKEN_BYTES_MAX: usize = 1_200;
-
-/// A secret that could be searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the page token secret must have at least {SECRET_BYTES_MIN} bytes")]
-pub struct SecretTooShort;
 
 /// What could not be sealed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -33,7 +27,7 @@ struct Unsealed;
 
 /// Seals and opens tokens. `Debug` does not show it.
 #[derive(Clone)]
-pub struct PageKey(std::sync::Arc<LessSafeKey>);
+pub struct PageKey([u8; 32]);
 
 impl fmt::Debug for PageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,16 +37,15 @@ impl fmt::Debug for PageKey {
 
 impl PageKey {
     /// From a secret that every node of the exchange has. It may serve other keyed functions of the exchange too: each derives under a label of its own.
-    ///
-    /// # Errors
-    /// [`SecretTooShort`].
-    pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(SecretTooShort);
-        }
+    pub fn new(secret: &[u8; 32]) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"shuqiao page token key v1\0");
-        let key = UnboundKey::new(&CHACHA20_POLY1305, derived.as_ref()).map_err(|_| SecretTooShort)?;
-        Ok(Self(std::sync::Arc::new(LessSafeKey::new(key))))
+        let mut key = [0; 32];
+        key.copy_from_slice(derived.as_ref());
+        Self(key)
+    }
+
+    fn key(&self) -> Result<LessSafeKey, Unspecified> {
+        UnboundKey::new(&CHACHA20_POLY1305, &self.0).map(LessSafeKey::new)
     }
 
     /// Seals where the next page begins.
@@ -63,7 +56,8 @@ impl PageKey {
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
         let mut sealed = place.to_vec();
         let aad = Aad::from(binding.finish());
-        self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).map_err(failed)?;
+        let key = self.key().map_err(failed)?;
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).map_err(failed)?;
         Ok(URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat()))
     }
 
@@ -78,7 +72,7 @@ impl PageKey {
         let opened = bytes.as_mut().and_then(|bytes| {
             let (nonce, sealed) = bytes.split_first_chunk_mut::<NONCE_LEN>()?;
             let nonce = Nonce::assume_unique_for_key(*nonce);
-            self.0.open_in_place(nonce, Aad::from(binding.finish()), sealed).ok()
+            self.key().ok()?.open_in_place(nonce, Aad::from(binding.finish()), sealed).ok()
         });
         opened.map(|place| Some(place.to_vec())).ok_or_else(foreign)
     }
@@ -156,22 +150,22 @@ mod tests {
 
     #[test]
     fn a_token_opens_for_its_question_alone_and_hides_its_place() {
-        let key = PageKey::new(&[5; 32]).unwrap();
+        let key = PageKey::new(&[5; 32]);
         let token = key.seal(&binding("taxation", "a.b"), "91320600MA1MXXXX0K".as_bytes()).unwrap();
         assert!(!token.contains("91320600"));
         assert_eq!(key.open(&binding("taxation", "a.b"), &token).unwrap().unwrap(), b"91320600MA1MXXXX0K");
         // Another node with the same secret continues.
-        assert!(PageKey::new(&[5; 32]).unwrap().open(&binding("taxation", "a.b"), &token).is_ok());
+        assert!(PageKey::new(&[5; 32]).open(&binding("taxation", "a.b"), &token).is_ok());
         assert_eq!(key.open(&binding("taxation", "a.b"), "").unwrap(), None);
         for (other, why) in [(binding("taxation", "a.c"), "dataset"), (binding("civil-affairs", "a.b"), "department")] {
             assert!(key.open(&other, &token).is_err(), "another {why}");
         }
-        assert!(PageKey::new(&[6; 32]).unwrap().open(&binding("taxation", "a.b"), &token).is_err());
+        assert!(PageKey::new(&[6; 32]).open(&binding("taxation", "a.b"), &token).is_err());
     }
 
     #[test]
     fn a_token_that_was_changed_anywhere_is_refused() {
-        let key = PageKey::new(&[5; 32]).unwrap();
+        let key = PageKey::new(&[5; 32]);
         let bytes = URL_SAFE_NO_PAD.decode(key.seal(&binding("taxation", "a.b"), b"k").unwrap()).unwrap();
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
@@ -186,8 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_long_enough_and_never_shown() {
-        assert_eq!(PageKey::new(&[5; 31]).unwrap_err(), SecretTooShort);
-        assert_eq!(format!("{:?}", PageKey::new(&[5; 32]).unwrap()), "PageKey");
+    fn the_secret_is_never_shown() {
+        assert_eq!(format!("{:?}", PageKey::new(&[5; 32])), "PageKey");
     }
 }

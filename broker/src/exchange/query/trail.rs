@@ -4,10 +4,7 @@ use ring::digest::{Context, SHA256};
 use shuqiao_proto::digest::RecordsDigest;
 
 use super::{Access, Compared, Error, NewEntry, Position, Shown};
-use crate::exchange::{
-    audit::Outcome,
-    model::{DatasetId, GrantId},
-};
+use crate::exchange::model::{DatasetId, GrantId};
 
 /// What one dataset released. The digest is over the released records in the order of the answer, as `shuqiao_proto::digest` lays records out; of a comparison
 /// over the fields and verdicts; of a dataset's digest that digest itself.
@@ -75,18 +72,13 @@ pub(super) fn entries(asked: NewEntry, released: Vec<Released>) -> Vec<NewEntry>
     released.into_iter().map(entry).collect()
 }
 
-/// The entry of a refusal.
-pub(super) fn denied(asked: NewEntry, reason: &'static str) -> NewEntry {
-    NewEntry { outcome: Outcome::Denied(reason), ..asked }
-}
-
 /// What an error means for the trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is an answer: nothing is there.
     Answer,
-    /// A refusal, by its stable reason.
-    Denial(&'static str),
+    /// A refusal.
+    Denial,
     /// No verdict was reached; nothing was released.
     None,
 }
@@ -95,7 +87,7 @@ impl Verdict {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::RecordNotFound { .. } => Self::Answer,
-            _ => error.refusal().map_or(Self::None, Self::Denial),
+            _ => error.refusal().map_or(Self::None, |_| Self::Denial),
         }
     }
 
@@ -103,7 +95,7 @@ impl Verdict {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Answer => "answered",
-            Self::Denial(_) => "denied",
+            Self::Denial => "denied",
             Self::None => "failed",
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     config::{Config, Limits},
     exchange::{
         administration::Administration,
+        audit::Reading,
         catalogue::fixtures as catalogue,
         delivery::{self, Delivery},
         fixtures::City,
@@ -57,7 +58,7 @@ impl Site {
         );
         let administration = Administration::new(city.catalogue.clone(), city.audit.clone());
         let catalogue = CatalogueRpc::new(administration, delivery.await.expect("opens"), city.tasks.clone());
-        let audit = AuditRpc { catalogue: city.catalogue.clone(), audit: city.audit.clone() };
+        let audit = AuditRpc { reading: Reading::new(city.catalogue.clone(), city.audit.clone()) };
         let bytes = limits().message_bytes_max.bytes();
         let catalogue = CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes);
         let audit = AuditServiceServer::new(audit).max_decoding_message_size(bytes);

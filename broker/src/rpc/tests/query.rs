@@ -29,7 +29,7 @@ fn from<T>(caller: Option<Identity>, message: T) -> Request<T> {
 }
 
 fn service(city: &City) -> QueryRpc {
-    let options = Options::new(PageKey::new(&[4; 32]).unwrap());
+    let options = Options::new(PageKey::new(&[4; 32]));
     let (catalogue, audit, view) = (city.catalogue.clone(), city.audit.clone(), city.view.clone());
     QueryRpc { query: Arc::new(Query::new(catalogue, audit, view, options, city.clock.clone())) }
 }

@@ -39,7 +39,7 @@ impl Desk {
     async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let city = City::open(directory.path()).await;
-        let mut options = Options::new(PageKey::new(&[4; 32]).unwrap());
+        let mut options = Options::new(PageKey::new(&[4; 32]));
         change(&mut options);
         let (catalogue, audit, view) = (city.catalogue.clone(), city.audit.clone(), city.view.clone());
         let query = Query::new(catalogue, audit, view, options, city.clock.clone());
