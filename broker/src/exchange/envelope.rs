@@ -14,12 +14,22 @@
 //! | `content-type` | `application/json` (absent for a delete) |
 //!
 //! The accept time is the entry's timestamp.
+//!
+//! A key's newest entry is what compaction keeps, and that need not be the newest record: an older source version may come late, and two nodes may store one
+//! record twice. Then a node says the state of the key again, behind what would outlive it (`view::restate`). Such an entry has the same id and the same bytes, and
+//!
+//! | header | value |
+//! |---|---|
+//! | `ce_type` | `shuqiao.record.upsert.restated` or `shuqiao.record.delete.restated` |
+//! | `ce_restatedoffset` | the offset of the entry that it restates, decimal |
+//! | `ce_restatedbehind` | the offset of the entry that would outlive it, decimal |
+//! | `ce_restatedtime` | that entry's timestamp, the record's accept time, decimal milliseconds since 1970 |
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::model::{Operation, Record, RecordTypeName, SourceId};
+use super::model::{Operation, Position, Record, RecordTypeName, Restated, SourceId};
 use crate::log::{Entry, StoredEntry};
 
 const SPEC_VERSION: &str = "ce_specversion";
@@ -31,6 +41,11 @@ const SOURCE_VERSION: &str = "ce_sourceversion";
 const CONTENT_TYPE: &str = "content-type";
 const UPSERT: &str = "shuqiao.record.upsert";
 const DELETE: &str = "shuqiao.record.delete";
+const UPSERT_RESTATED: &str = "shuqiao.record.upsert.restated";
+const DELETE_RESTATED: &str = "shuqiao.record.delete.restated";
+const RESTATED_OFFSET: &str = "ce_restatedoffset";
+const RESTATED_BEHIND: &str = "ce_restatedbehind";
+const RESTATED_TIME: &str = "ce_restatedtime";
 const RECORD_TYPE_URN: &str = "urn:shuqiao:record-type:";
 
 /// Why an entry is no record: somebody else wrote into the topic, or the bytes are damaged.
@@ -88,6 +103,28 @@ impl Encoder {
     }
 }
 
+/// A record that lies at `position`, to be said again at `now_ms` because of the entry at the offset `behind`.
+pub fn restate(record: &Record, position: Position, behind: u64, now_ms: i64) -> Entry {
+    let Record { operation, sequence, source_version, payload, .. } = record;
+    let key = Bytes::copy_from_slice(record.key.as_bytes());
+    let encoder = Encoder::new(&record.source, &record.record_type);
+    let mut entry =
+        encoder.encode(position.partition, key, *operation, *sequence, *source_version, payload.clone(), now_ms);
+    let restated = match operation {
+        Operation::Upsert => UPSERT_RESTATED,
+        Operation::Delete => DELETE_RESTATED,
+    };
+    for (name, value) in &mut entry.headers {
+        if *name == TYPE {
+            *value = Bytes::from_static(restated.as_bytes());
+        }
+    }
+    entry.headers.push((RESTATED_OFFSET, position.offset.to_string().into()));
+    entry.headers.push((RESTATED_BEHIND, behind.to_string().into()));
+    entry.headers.push((RESTATED_TIME, record.accept_time_ms.to_string().into()));
+    entry
+}
+
 /// Reads records back from the log. It remembers the source and the record type of the last one: the next entry mostly has the same, and shares them.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -104,10 +141,23 @@ impl Decoder {
         let text = |name: &'static str| {
             entry.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(Malformed(name))
         };
-        let operation = match text(TYPE)? {
-            UPSERT => Operation::Upsert,
-            DELETE => Operation::Delete,
+        let (operation, is_restated) = match text(TYPE)? {
+            UPSERT => (Operation::Upsert, false),
+            DELETE => (Operation::Delete, false),
+            UPSERT_RESTATED => (Operation::Upsert, true),
+            DELETE_RESTATED => (Operation::Delete, true),
             _ => return Err(Malformed(TYPE)),
+        };
+        let (restates, accept_time_ms) = match is_restated {
+            true => {
+                let behind = text(RESTATED_BEHIND)?.parse().ok().filter(|behind| *behind < entry.offset);
+                let behind = behind.ok_or(Malformed(RESTATED_BEHIND))?;
+                let offset = text(RESTATED_OFFSET)?.parse().ok().filter(|offset| *offset < behind);
+                let offset = offset.ok_or(Malformed(RESTATED_OFFSET))?;
+                let time_ms = text(RESTATED_TIME)?.parse().map_err(|_| Malformed(RESTATED_TIME))?;
+                (Some(Restated { offset, behind }), time_ms)
+            }
+            false => (None, entry.timestamp_ms),
         };
         let payload = match (operation, &entry.value) {
             (Operation::Upsert, Some(value)) => value.clone(),
@@ -123,7 +173,8 @@ impl Decoder {
             payload,
             source: self.source(text(SOURCE)?)?,
             sequence: text(ID)?.parse().map_err(|_| Malformed(ID))?,
-            accept_time_ms: entry.timestamp_ms,
+            accept_time_ms,
+            restates,
         })
     }
 
@@ -180,6 +231,28 @@ mod tests {
             assert_eq!(record.record_type.as_str(), "enterprise/v1");
             assert_eq!((record.sequence, record.source_version, record.accept_time_ms), (5, 9, 11));
             assert_eq!((record.operation, record.payload, record.source), (operation, payload, source.clone()));
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_said_again_is_the_same_record_and_says_of_which_entry_it_is() {
+        let source: SourceId = "department/market-supervision/system/registry".parse().expect("well-formed");
+        let encoder = Encoder::new(&source, &"enterprise/v1".parse().expect("well-formed"));
+        for operation in [Operation::Upsert, Operation::Delete] {
+            let payload = if operation == Operation::Upsert { Bytes::from_static(b"{}") } else { Bytes::new() };
+            let entry = encoder.encode(3, Bytes::from_static(b"k"), operation, 5, 9, payload, 11);
+            let said = Decoder::default().decode(&stored(entry)).expect("own entry");
+            let again =
+                StoredEntry { offset: 30, ..stored(restate(&said, Position { partition: 3, offset: 7 }, 20, 99)) };
+            assert_eq!((again.timestamp_ms, again.value.is_none()), (99, operation == Operation::Delete));
+            let read = Decoder::default().decode(&again).expect("own entry");
+            assert_eq!(read, Record { restates: Some(Restated { offset: 7, behind: 20 }), ..said.clone() });
+            // Nothing can be said again before it was said, nor before what it is said behind.
+            let early = StoredEntry { offset: 20, ..again };
+            assert_eq!(Decoder::default().decode(&early), Err(Malformed("ce_restatedbehind")));
+            let early =
+                StoredEntry { offset: 30, ..stored(restate(&said, Position { partition: 3, offset: 7 }, 7, 99)) };
+            assert_eq!(Decoder::default().decode(&early), Err(Malformed("ce_restatedoffset")));
         }
     }
 

@@ -211,6 +211,17 @@ pub struct Record {
     pub sequence: u64,
     /// When the broker took it, milliseconds since 1970.
     pub accept_time_ms: i64,
+    /// What this one says again ([`super::envelope`]); `None` where it says something new.
+    pub restates: Option<Restated>,
+}
+
+/// Where a record that is said again stands among the entries of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restated {
+    /// Offset of its own first entry.
+    pub offset: u64,
+    /// The offset up to which it is the state of its key, whatever else lies there.
+    pub behind: u64,
 }
 
 impl Record {

@@ -5,7 +5,8 @@
 //! 1. below the applied position: seen already, passed over;
 //! 2. no record, or a payload that its standard no longer takes: skipped visibly (counted, its position logged), because a foreign entry must not stop a
 //!    dataset;
-//! 3. sequence at or below the high water of (source, partition): a repeat, stored once is enough;
+//! 3. sequence at or below the high water of (source, partition): a repeat, stored once is enough. An entry that says a record again ([`super::restate`]) is
+//!    not judged by its sequence, but by where it says that it stands, so that it changes nothing where its first entry was applied;
 //! 4. source version below the one held: kept in the history, never the state. A tombstone counts for as long as the dataset's retention, by the
 //!    entries' own times, so that a rebuild from a compacted log comes to the same verdict;
 //! 5. otherwise it becomes the state, and what it replaces becomes history.
@@ -48,9 +49,9 @@ pub struct Tally {
 
 /// Writes the rows of one space.
 pub(super) struct Applier {
-    store: Store,
+    pub(super) store: Store,
     dataset: DatasetId,
-    space: Space,
+    pub(super) space: Space,
     next: Vec<u64>,
     high_water: HashMap<(u32, SourceId), u64>,
     /// What the log may have forgotten of the sources, beyond what was applied.
@@ -154,6 +155,7 @@ impl Applier {
             snapshot: self.store.database.snapshot(),
             batch: self.store.batch(),
             states: HashMap::new(),
+            outlived: HashMap::new(),
         };
         let mut tally = Tally::default();
         let mut moved: HashMap<(u32, SourceId), u64> = HashMap::new();
@@ -176,27 +178,39 @@ impl Applier {
                 }
             };
             let number = (entry.partition, record.source.clone());
-            let held = moved.get(&number).or_else(|| self.high_water.get(&number));
-            if held.copied().max(self.marked(position, &record.source)).is_some_and(|held| record.sequence <= held) {
+            let held = moved.get(&number).or_else(|| self.high_water.get(&number)).copied();
+            if record.restates.is_some() {
+                // What its source said before it lay before it, too.
+                moved.insert(number, held.unwrap_or(0).max(record.sequence));
+            } else if held.max(self.marked(position, &record.source)).is_some_and(|held| record.sequence <= held) {
                 tally.repeats += 1;
+                pending.outlives(&self.store, &record.key, position)?;
                 continue;
+            } else {
+                // Whatever becomes of it, the log holds it: sending it again is a repeat.
+                moved.insert(number, record.sequence);
             }
-            // Whatever becomes of it, the log holds it: sending it again is a repeat.
-            moved.insert(number, record.sequence);
 
             let Some(index_parts) = index_parts(&target.compiled, &record, &mut self.scratch) else {
                 tally.skipped += 1;
                 self.tell_skipped(position, &"payload no longer satisfies its record type");
                 continue;
             };
-            if pending.put(&self.store, target.retention_ms, &record, position, &index_parts)? {
-                tally.applied += 1;
-            } else {
-                tally.stale += 1;
+            match pending.put(&self.store, target.retention_ms, &record, position, &index_parts)? {
+                Put::Applied => tally.applied += 1,
+                Put::Stale => tally.stale += 1,
+                Put::Repeated => tally.repeats += 1,
             }
         }
 
-        let Pending { mut batch, states, .. } = pending;
+        let Pending { mut batch, states, outlived, .. } = pending;
+        for (key, by) in outlived {
+            let row_key = layout::outlived_key(self.space, &key);
+            match by {
+                Some(offset) => batch.insert(&self.store.meta, row_key, offset.to_be_bytes()),
+                None => batch.remove(&self.store.meta, row_key),
+            }
+        }
         // Indexes change once a key, from what it was before the batch to what it is after: within one batch no key is both removed and written.
         for (key, state) in &states {
             let Some(row) = &state.after else { continue };
@@ -256,17 +270,23 @@ impl Applier {
                 if history.prune_time_ms >= cutoff_ms {
                     break;
                 }
+                let record_key = layout::record_key(self.space, history.key);
+                let state = snapshot.get(&self.store.records, &record_key)?;
+                let state = state.as_ref().map(|bytes| Row::decode(bytes)).transpose()?;
+                let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
+                let is_tombstone =
+                    state.is_some_and(|state| state.operation == Operation::Delete && state.position == cause);
+                // A deletion that is still to be said again is not forgotten before.
+                let outlived = layout::outlived_key(self.space, history.key);
+                if is_tombstone && snapshot.contains_key(&self.store.meta, outlived)? {
+                    continue;
+                }
                 if history.kind != Kind::Marker {
                     let own = Row::decode(history.row)?.position.offset;
                     batch.remove(&self.store.indexes, layout::history_index_key(self.space, history.key, own));
                 }
-                let record_key = layout::record_key(self.space, history.key);
-                if let Some(state) = snapshot.get(&self.store.records, &record_key)? {
-                    let state = Row::decode(&state)?;
-                    let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
-                    if state.operation == Operation::Delete && state.position == cause {
-                        batch.remove(&self.store.records, record_key);
-                    }
+                if is_tombstone {
+                    batch.remove(&self.store.records, record_key);
                 }
                 batch.remove(&self.store.history, row_key);
                 rows += 1;
@@ -289,24 +309,50 @@ struct Pending {
     snapshot: Snapshot,
     batch: OwnedWriteBatch,
     states: HashMap<Arc<str>, State>,
+    /// Keys whose state an entry of this offset outlives in a compacted log, and keys that are in order again.
+    outlived: HashMap<Arc<str>, Option<u64>>,
+}
+
+/// What became of a record.
+enum Put {
+    /// It is the state of its key.
+    Applied,
+    /// An older source version after a newer one.
+    Stale,
+    /// Said again, and held already.
+    Repeated,
 }
 
 impl Pending {
-    /// Makes the record the state of its key, or history where it is stale. True if it became the state.
+    /// What is held of a key, as encoded.
+    fn held(&mut self, store: &Store, key: &Arc<str>) -> Result<Option<UserValue>, Error> {
+        if !self.states.contains_key(key) {
+            let before = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
+            self.states.insert(key.clone(), State { before, after: None });
+        }
+        Ok(self.states.get(key).and_then(|state| state.after.clone().or_else(|| state.before.clone())))
+    }
+
+    /// The entry at a position is the newest of its key in the log, and is not what the view holds.
+    fn outlives(&mut self, store: &Store, key: &Arc<str>, by: Position) -> Result<(), Error> {
+        if self.held(store, key)?.is_some() {
+            self.outlived.insert(key.clone(), Some(by.offset));
+        }
+        Ok(())
+    }
+
+    /// Makes the record the state of its key, or history where it is stale. `entry` is where it was read.
     fn put(
         &mut self,
         store: &Store,
         retention_ms: u64,
         record: &Record,
-        position: Position,
+        entry: Position,
         index_parts: &[u8],
-    ) -> Result<bool, Error> {
+    ) -> Result<Put, Error> {
         let key = &record.key;
-        if !self.states.contains_key(key) {
-            let before = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
-            self.states.insert(key.clone(), State { before, after: None });
-        }
-        let held = self.states.get(key).and_then(|state| state.after.clone().or_else(|| state.before.clone()));
+        let position = Position { offset: record.restates.map_or(entry.offset, |said| said.offset), ..entry };
+        let held = self.held(store, key)?;
         let held = held.as_ref().map(|bytes| Row::decode(bytes).map(|row| (row, bytes))).transpose()?;
         let held = held.filter(|(row, _)| {
             row.operation == Operation::Upsert
@@ -314,33 +360,71 @@ impl Pending {
         });
         let row = UserValue::from(Row::encode(record, position, index_parts)?);
 
-        let stale = held.as_ref().is_some_and(|(held, _)| record.source_version < held.source_version);
-        let past = if stale {
-            Some((Kind::Stale, &row, position.offset))
-        } else {
-            held.as_ref().map(|(held, bytes)| (Kind::Superseded, *bytes, held.position.offset))
-        };
-        let mut keep = |kind, bytes: &[u8]| -> Result<(), Error> {
-            let history = HistoryRow { kind, prune_time_ms: record.accept_time_ms, key, row: bytes };
-            let history = history.encode()?;
-            self.batch.insert(&store.history, layout::history_key(self.space, position), history);
+        // Of two with one source version the later counts. What is said again was the state up to an offset, so it counts as lying there.
+        let order = (record.source_version, record.restates.map_or(entry.offset, |said| said.behind));
+        let held_order = held.as_ref().map(|(held, _)| (held.source_version, held.position.offset));
+        let stale = held_order.is_some_and(|held| order < held);
+        let mut keep = |kind, cause, prune_time_ms, bytes: &[u8]| -> Result<(), Error> {
+            let history = HistoryRow { kind, prune_time_ms, key, row: bytes }.encode()?;
+            self.batch.insert(&store.history, layout::history_key(self.space, cause), history);
             Ok(())
         };
-        match past {
-            Some((kind, bytes, own_offset)) => {
-                keep(kind, Row::past(bytes)?)?;
-                let index_key = layout::history_index_key(self.space, key, own_offset);
-                self.batch.insert(&store.indexes, index_key, layout::position(position));
+        let time_ms = record.accept_time_ms;
+        if record.restates.is_some() {
+            let is_held = held
+                .as_ref()
+                .is_some_and(|(held, _)| held.sequence == record.sequence && held.source == record.source.as_str());
+            self.outlived.insert(key.clone(), (stale && !is_held).then_some(entry.offset));
+            if is_held && held.as_ref().is_some_and(|(held, _)| position.offset < held.position.offset) {
+                // Of a record that was stored twice, compaction left this view the later copy.
+                if record.operation == Operation::Delete {
+                    keep(Kind::Marker, position, time_ms, &[])?;
+                }
+                if let Some(state) = self.states.get_mut(key) {
+                    state.after = Some(row);
+                }
+                return Ok(Put::Repeated);
             }
-            None if record.operation == Operation::Delete => keep(Kind::Marker, &[])?,
-            None => {}
+            if is_held || stale {
+                // It was applied where it first lay, or compaction took that entry together with what it changed.
+                return Ok(Put::Repeated);
+            }
+        } else if stale {
+            self.outlived.insert(key.clone(), Some(entry.offset));
+        }
+        let past = match &held {
+            _ if stale => Some((position.offset, position)),
+            // The entry that it restates is gone, and this one came after it: it would not have been the state.
+            Some((held, bytes)) if held.position.offset > position.offset => {
+                keep(Kind::Stale, entry, held.accept_time_ms, Row::past(bytes)?)?;
+                if record.operation == Operation::Delete {
+                    keep(Kind::Marker, position, time_ms, &[])?;
+                }
+                Some((held.position.offset, entry))
+            }
+            Some((held, bytes)) => {
+                keep(Kind::Superseded, position, time_ms, Row::past(bytes)?)?;
+                Some((held.position.offset, position))
+            }
+            None if record.operation == Operation::Delete => {
+                keep(Kind::Marker, position, time_ms, &[])?;
+                None
+            }
+            None => None,
+        };
+        if stale {
+            keep(Kind::Stale, position, time_ms, Row::past(&row)?)?;
+        }
+        if let Some((own_offset, cause)) = past {
+            let index_key = layout::history_index_key(self.space, key, own_offset);
+            self.batch.insert(&store.indexes, index_key, layout::position(cause));
         }
         if let Some(state) = self.states.get_mut(key)
             && !stale
         {
             state.after = Some(row);
         }
-        Ok(!stale)
+        Ok(if stale { Put::Stale } else { Put::Applied })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A task reads batches, applies each on a blocking thread, and announces how far it is. What fails is taken up again from the last applied batch, with a
 //! growing delay. Where retention has overtaken the view, or the dataset's standard is another than the rows were made with, it builds the rows anew. Where
 //! the log ends before what was read of it, it leaves everything as it is ([`super::loss`]).
+//! Where a late entry would outlive a key's state in the log, the state is said again ([`super::restate`]).
 //! When the catalogue no longer knows the dataset, its rows go. What it has seen of the sources it writes down ([`super::high_water`]) from time to time and
 //! when it is told to stop.
 
@@ -24,7 +25,7 @@ use super::{
     Ahead, Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View, ahead,
     apply::Applier,
     layout::{ROW_VERSION, Space},
-    store,
+    restate, store,
 };
 use crate::{
     exchange::{catalogue::Catalogue, model::DatasetId},
@@ -188,16 +189,18 @@ impl Follower {
         requests: &mut mpsc::Receiver<Request>,
         progress: &mut bool,
     ) -> Result<(), Error> {
-        if let Some(held) = self.view.held(&target.id) {
-            let applied = held.applied.borrow().clone();
-            if let Some(ahead) = ahead(&applied, &self.log.bounds(&target.topic).await?) {
-                *held.requests.lock() = Some(sender.clone());
-                return self.keep(target, &held, ahead, requests).await;
-            }
+        let applied = self.view.applied(&target.id);
+        // Asked once: a round trip for each dataset.
+        let bounds = self.log.bounds(&target.topic).await?;
+        if let Some(held) = self.view.held(&target.id)
+            && let Some(ahead) = ahead(&applied, &bounds)
+        {
+            *held.requests.lock() = Some(sender.clone());
+            return self.keep(target, &held, ahead, requests).await;
         }
-        let held = self.hold(target).await?;
+        let held = self.hold(target, &bounds).await?;
         *held.requests.lock() = Some(sender.clone());
-        let mut applier = self.load(target, held.space.load(Ordering::Acquire)).await?;
+        let mut applier = self.load(target, held.space.load(Ordering::Acquire), &bounds).await?;
         let from: Vec<_> = (0_u32..).zip(applier.next().iter().copied()).collect();
         let mut reader = match self.log.read(&target.topic, &from).await {
             Err(log::Error::OutOfRange { .. }) => {
@@ -213,6 +216,10 @@ impl Follower {
         let mut raised_at: Option<Instant> = None;
         let mut prune_at: Option<Instant> = None;
         let mut raising = std::pin::pin!(Fuse::terminated());
+        let mut restating = std::pin::pin!(Fuse::terminated());
+        // The next round waits until what the last one said is read back.
+        let mut restated = Vec::new();
+        let mut more_to_restate = false;
         loop {
             tokio::select! {
                 biased;
@@ -222,6 +229,7 @@ impl Follower {
                     return Ok(());
                 }
                 () = &mut raising, if !raising.is_terminated() => {}
+                said = &mut restating, if !restating.is_terminated() => restated = said,
                 request = requests.recv() => {
                     let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
                     let rebuilt = self.rebuild(target, &held, applier).await;
@@ -237,9 +245,18 @@ impl Follower {
                         return Ok(());
                     }
                     (applier, prune_at) = self.prune(target, applier).await?;
-                    if raising.is_terminated() && raised_at.is_none_or(|last| last.elapsed() >= interval) {
+                    let is_due = raised_at.is_none_or(|last| last.elapsed() >= interval);
+                    if raising.is_terminated() && is_due {
                         raised_at = Some(Instant::now());
                         raising.set(self.raise(target, &applier).fuse());
+                    }
+                    let goes_on = is_due || more_to_restate;
+                    if restating.is_terminated() && goes_on && restate::is_read(applier.next(), &restated) {
+                        let entries;
+                        (applier, entries, more_to_restate) = self.restatements(applier).await?;
+                        if !entries.is_empty() {
+                            restating.set(restate::append(self.log.clone(), target, entries).fuse());
+                        }
                     }
                 }
                 () = tokio::time::sleep_until(prune_at.unwrap_or_else(Instant::now)), if prune_at.is_some() => {
@@ -270,7 +287,11 @@ impl Follower {
                 () = self.stop.cancelled() => return Ok(()),
                 request = requests.recv() => {
                     let Some(Request::Rebuild(answer)) = request else { return Err(Error::Closed) };
-                    let rebuilt = match self.load(target, held.space.load(Ordering::Acquire)).await {
+                    let loaded = match self.log.bounds(&target.topic).await {
+                        Ok(bounds) => self.load(target, held.space.load(Ordering::Acquire), &bounds).await,
+                        Err(error) => Err(error.into()),
+                    };
+                    let rebuilt = match loaded {
                         Ok(applier) => self.rebuild(target, held, applier).await,
                         Err(error) => Err(error),
                     };
@@ -286,7 +307,7 @@ impl Follower {
     }
 
     /// The dataset's live rows: those found at opening, new ones at the log's beginning, or rows made anew for another standard.
-    async fn hold(&self, target: &Target) -> Result<Arc<Held>, Error> {
+    async fn hold(&self, target: &Target, bounds: &[Bounds]) -> Result<Arc<Held>, Error> {
         if let Some(held) = self.view.held(&target.id) {
             let (store, space) = (self.view.store()?, held.space.load(Ordering::Acquire));
             let made_with = blocking(move || store.description(space)).await?;
@@ -297,7 +318,7 @@ impl Follower {
             }
             return Ok(held);
         }
-        let first = self.begin(target).await?;
+        let first = self.begin(target, bounds).await?;
         let (store, id) = (self.view.store()?, target.id.clone());
         let (space, applied) = blocking(move || {
             store.make_live(&id, first, None)?;
@@ -311,15 +332,14 @@ impl Follower {
     }
 
     /// An empty space that begins where the log does.
-    async fn begin(&self, target: &Target) -> Result<Space, Error> {
-        let bounds = self.log.bounds(&target.topic).await?;
+    async fn begin(&self, target: &Target, bounds: &[Bounds]) -> Result<Space, Error> {
         let first: Vec<_> = bounds.iter().map(|bounds| bounds.first).collect();
         let (store, id, description) = (self.view.store()?, target.id.clone(), description(target));
         blocking(move || store.begin_space(&id, &description, &first)).await
     }
 
-    async fn load(&self, target: &Target, space: Space) -> Result<Applier, Error> {
-        let ends: Vec<_> = self.log.bounds(&target.topic).await?.iter().map(|bounds| bounds.next).collect();
+    async fn load(&self, target: &Target, space: Space, bounds: &[Bounds]) -> Result<Applier, Error> {
+        let ends: Vec<_> = bounds.iter().map(|bounds| bounds.next).collect();
         let (store, id) = (self.view.store()?, target.id.clone());
         let marks = self.high_waters.marks(&target.id, &ends);
         blocking(move || Applier::load(&store, &id, space, marks)).await
@@ -337,6 +357,15 @@ impl Follower {
                 tracing::warn!(dataset = %id, %error, "how far the sources came is not written down yet");
             }
         }
+    }
+
+    async fn restatements(&self, applier: Applier) -> Result<(Applier, Vec<log::Entry>, bool), Error> {
+        let now_ms = self.view.options.clock.now_ms();
+        blocking(move || {
+            let (entries, more) = applier.restatements(now_ms)?;
+            Ok((applier, entries, more))
+        })
+        .await
     }
 
     async fn apply(&self, target: &Target, mut applier: Applier, entries: Vec<StoredEntry>) -> Result<Applier, Error> {
@@ -400,8 +429,9 @@ impl Follower {
         until: Vec<u64>,
         cutoff_ms: i64,
     ) -> Result<(), Error> {
-        let space = self.begin(target).await?;
-        let built = self.fill(target, space, &until, cutoff_ms).await;
+        let bounds = self.log.bounds(&target.topic).await?;
+        let space = self.begin(target, &bounds).await?;
+        let built = self.fill(target, space, &until, cutoff_ms, &bounds).await;
         let (store, id) = (self.view.store()?, target.id.clone());
         let applied = match built {
             Ok(applied) => applied,
@@ -419,18 +449,24 @@ impl Follower {
         blocking(move || store.drop_space(old)).await
     }
 
-    async fn fill(&self, target: &Target, space: Space, until: &[u64], cutoff_ms: i64) -> Result<Vec<u64>, Error> {
-        let mut applier = self.load(target, space).await?;
+    async fn fill(
+        &self,
+        target: &Target,
+        space: Space,
+        until: &[u64],
+        cutoff_ms: i64,
+        end: &[Bounds],
+    ) -> Result<Vec<u64>, Error> {
+        let mut applier = self.load(target, space, end).await?;
         let from: Vec<_> = (0_u32..).zip(applier.next().iter().copied()).collect();
         let mut reader = self.log.read(&target.topic, &from).await?;
-        let end = self.log.bounds(&target.topic).await?;
         let below = |entry: &StoredEntry| {
             let limit = usize::try_from(entry.partition).ok().and_then(|partition| until.get(partition));
             limit.is_some_and(|limit| entry.offset < *limit)
         };
         // Also entries from `until` on tell that everything before them has been read: what lay there may have been compacted away.
         let mut reached = applier.next().to_vec();
-        while is_behind(&reached, until, &end) {
+        while is_behind(&reached, until, end) {
             let mut entries = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Error::Closed),

@@ -12,6 +12,7 @@
 //!           'n'                                         -> next space
 //!           'p' space partition                         -> next offset
 //!           'h' space source partition                  -> high-water sequence
+//!           'o' space key                               -> offset of an entry that outlives the key's state in the log
 //! ```
 //!
 //! Integers are big-endian. A `value` is `u16 length, bytes`; one longer than a key may be is `0xFFFF, SHA-256`, which still compares for equality.
@@ -178,6 +179,23 @@ pub(super) fn read_high_water_key(key: &[u8]) -> Result<(&str, u32), Error> {
     cursor.end().map(|()| (source, partition))
 }
 
+/// `'o' space`: the keys whose state a later entry outlives.
+pub(super) fn outlived_prefix(space: Space) -> [u8; 5] {
+    let mut bytes = [b'o'; 5];
+    bytes[1..].copy_from_slice(&space.to_be_bytes());
+    bytes
+}
+
+/// `'o' space key`.
+pub(super) fn outlived_key(space: Space, key: &str) -> Vec<u8> {
+    [outlived_prefix(space).as_slice(), key.as_bytes()].concat()
+}
+
+/// Reads the record key back from such a key.
+pub(super) fn read_outlived_key(row_key: &[u8]) -> Result<&str, Error> {
+    row_key.get(5..).and_then(|key| std::str::from_utf8(key).ok()).ok_or(Error::Corrupt("outlived key"))
+}
+
 /// Reads a value that is one u64.
 pub(super) fn read_u64(bytes: &[u8]) -> Result<u64, Error> {
     let mut cursor = Cursor(bytes);
@@ -282,6 +300,7 @@ impl<'a> Row<'a> {
             source: self.source.parse().map_err(|_| Error::Corrupt("row source"))?,
             sequence: self.sequence,
             accept_time_ms: self.accept_time_ms,
+            restates: None,
         })
     }
 }
@@ -418,6 +437,7 @@ mod tests {
             source: "department/a/system/b".parse().expect("well-formed"),
             sequence: 9,
             accept_time_ms: -1,
+            restates: None,
         };
         let position = Position { partition: 2, offset: 5 };
         let bytes = Row::encode(&record, position, b"").expect("short");

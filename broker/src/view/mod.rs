@@ -6,7 +6,7 @@
 //! Promises:
 //!
 //! - a batch of entries is applied whole, with the position, or not at all: after a crash the view goes on where it was, nothing twice, nothing missing;
-//! - an older source version never overwrites a newer one, and a repeat is stored once;
+//! - an older source version never overwrites a newer one, and a repeat is stored once; neither does in a compacted log (`restate`);
 //! - a [`Reader`] sees one moment; a rebuild is seen when it is complete, and equals by [`Digest`] what it replaces;
 //! - one task writes a dataset, in bounded batches; readers never wait for it;
 //! - where the log ends before what the view has read of it ([`Ahead`]), the rows may be the only copy that is left: they stay until an operator decides;
@@ -26,6 +26,7 @@ mod loss;
 mod mend;
 mod metrics;
 mod read;
+mod restate;
 mod store;
 
 #[cfg(test)]

@@ -151,6 +151,7 @@ impl Store {
             (&self.history, prefix.to_vec()),
             (&self.meta, own(b"p")),
             (&self.meta, own(b"h")),
+            (&self.meta, own(b"o")),
         ];
         for (keyspace, prefix) in ranges {
             for row in snapshot.prefix(keyspace, prefix) {

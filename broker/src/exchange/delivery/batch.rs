@@ -11,7 +11,8 @@
 //! | a delete | no | nothing |
 //!
 //! "Rows" are the grant's and the subscription's filter together. Whether the key was visible is asked of the view, as it stood just before the record; it
-//! remembers as far back as retention. An older source version that arrives after a newer one changes nothing that was visible.
+//! remembers as far back as retention. An older source version that arrives after a newer one changes nothing that was visible; what is said again behind it
+//! (`view::restate`) takes it back where it was sent.
 
 use std::{fmt, sync::Arc};
 
@@ -22,6 +23,7 @@ use shuqiao_schemas::engine::Scratch;
 use super::{
     Room,
     arrival::{Arrival, Form, Shown},
+    reading::HISTORY_MAX,
 };
 use crate::{
     exchange::{
@@ -180,11 +182,10 @@ impl Candidates {
             let mut answers = Vec::with_capacity(asked.len());
             for (index, arrival) in asked {
                 let Some(record) = &arrival.record else { continue };
-                let before = payload_before(&reader, record, arrival.position)?;
-                let was_visible = before.is_some_and(|payload| {
-                    access.shows(&payload, &mut scratch)
-                        && subscription.rows.shows(access.record_type(), &payload, &mut scratch)
-                });
+                let was_visible = was_shown(&reader, record, arrival.position, |payload| {
+                    access.shows(payload, &mut scratch)
+                        && subscription.rows.shows(access.record_type(), payload, &mut scratch)
+                })?;
                 answers.push((index, if was_visible { Verdict::Send(arrival.deleted(record)) } else { Verdict::Pass }));
             }
             Ok::<_, view::Error>(answers)
@@ -230,11 +231,26 @@ pub(super) fn audit_entry(caller: &Identity, action: Action, subscription: &Subs
     }
 }
 
-/// The key's live payload just before the record; nothing as well where the record itself never became the state.
-fn payload_before(reader: &view::Reader, record: &Record, position: Position) -> Result<Option<Bytes>, view::Error> {
-    let newest = reader.history(&record.key, Some(position.offset + 1))?.next().transpose()?;
-    if newest.is_some_and(|own| own.position == position && !own.applied) {
-        return Ok(None);
+/// Whether `shows` is true of the key's live payload just before the record; false as well where the record itself never became the state. What is said again is said
+/// behind versions that came too late to become the state, and were delivered all the same: then any payload of the key counts.
+fn was_shown(
+    reader: &view::Reader,
+    record: &Record,
+    position: Position,
+    mut shows: impl FnMut(&[u8]) -> bool,
+) -> Result<bool, view::Error> {
+    let mut history = reader.history(&record.key, Some(position.offset + 1))?;
+    if record.restates.is_some() {
+        for item in history.take(HISTORY_MAX) {
+            let past = item?.record;
+            if past.operation == Operation::Upsert && shows(&past.payload) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
     }
-    Ok(reader.state_before(&record.key, position)?.map(|before| before.record.payload))
+    if history.next().transpose()?.is_some_and(|own| own.position == position && !own.applied) {
+        return Ok(false);
+    }
+    Ok(reader.state_before(&record.key, position)?.is_some_and(|before| shows(&before.record.payload)))
 }

@@ -3,6 +3,8 @@
 //! Repeats are passed over by the rule that every reader keeps: a sequence at or below the highest seen of its source in the partition. A reader that begins in
 //! the middle has not seen what lies before, so of each source it judges the first entries by the view, which has: the view holds a row at the entry's own position
 //! unless it passed the entry over. From the first entry that is no repeat on, the highest sequence is known and nothing is looked up any more.
+//!
+//! A record that is said again (`view::restate`) is no repeat: to a subscriber that began behind its first entry, or after compaction took it, it is the only one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,8 +26,8 @@ use crate::{
 /// Entries of one read.
 const ENTRIES_MAX: usize = 500;
 const BYTES_MAX: usize = 1 << 20;
-/// Changes of one key that are searched for an earlier copy of an entry.
-const HISTORY_MAX: usize = 10_000;
+/// Changes of one key that are looked at, at most.
+pub(super) const HISTORY_MAX: usize = 10_000;
 
 /// A reader of some partitions. Entries that were read and not yet judged wait in it, so an error loses nothing: call it again.
 pub(super) struct Reading {
@@ -103,6 +105,9 @@ impl Reading {
     }
 
     async fn is_repeat(&mut self, record: &Record, position: Position) -> Result<bool, Error> {
+        if record.restates.is_some() {
+            return Ok(false);
+        }
         let number = (position.partition, record.source.clone());
         if let Some(high) = self.high_water.get_mut(&number) {
             let repeat = record.sequence <= *high;

@@ -194,6 +194,7 @@ mod tests {
             source: "department/a/system/b".parse().unwrap(),
             sequence: 1,
             accept_time_ms: 0,
+            restates: None,
         };
         Item { record, position: Position { partition: 0, offset: 0 }, applied: true }
     }

@@ -1,12 +1,18 @@
 //! What compaction takes from the log, and what is known of the sources all the same.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    exchange::{clock::Clock, model::DatasetId},
+    exchange::{
+        clock::Clock,
+        model::{DatasetId, Record},
+    },
     log::{
         Log, Retention, TopicSpec,
         contract::homes::{EmbeddedHome, Home, KafkaHome},
@@ -51,17 +57,8 @@ impl Node {
 
     /// Sequence of each entry of a source that the log still holds.
     async fn held(&self, target: &Target, source: &str) -> Vec<u64> {
-        let bounds = self.log.bounds(&target.topic).await.unwrap()[0];
-        let mut reader = self.log.read(&target.topic, &[(0, bounds.first)]).await.unwrap();
-        let (mut held, mut next) = (Vec::new(), bounds.first);
-        while next < bounds.next {
-            for entry in tokio::time::timeout(PATIENCE, reader.next(1_000, 1 << 20)).await.unwrap().unwrap() {
-                next = entry.offset + 1;
-                let record = crate::exchange::envelope::Decoder::default().decode(&entry).unwrap();
-                held.extend((record.source.as_str() == source).then_some(record.sequence));
-            }
-        }
-        held
+        let left = left(&self.log, target).await.into_iter();
+        left.filter(|(_, record)| record.source.as_str() == source).map(|(_, record)| record.sequence).collect()
     }
 
     async fn stop(self) -> Arc<dyn Log> {
@@ -135,6 +132,81 @@ async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known_on_embe
 async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known_on_kafka() {
     if let Some(home) = KafkaHome::from_environment("the_last_entry_of_a_source_may_go") {
         the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known(&home).await;
+    }
+}
+
+/// Offset and record of each entry of partition 0 that the log still holds.
+async fn left(log: &Arc<dyn Log>, target: &Target) -> Vec<(u64, Record)> {
+    let bounds = log.bounds(&target.topic).await.unwrap()[0];
+    let mut reader = log.read(&target.topic, &[(0, bounds.first)]).await.unwrap();
+    let (mut left, mut next) = (Vec::new(), bounds.first);
+    while next < bounds.next {
+        for entry in tokio::time::timeout(PATIENCE, reader.next(1_000, 1 << 20)).await.unwrap().unwrap() {
+            next = entry.offset + 1;
+            let record = crate::exchange::envelope::Decoder::default().decode(&entry).unwrap();
+            left.push((entry.offset, record));
+        }
+    }
+    left
+}
+
+async fn the_newest_version_outlives_what_was_stored_after_it(home: &dyn Home) {
+    let directory = tempfile::tempdir().unwrap();
+    let prefix = format!("outlived-{}", uuid::Uuid::new_v4());
+    let sample = target("sample/v1");
+    let topic = Topic::dataset(&prefix, &sample.id);
+    let target = Target { topic, retention_ms: home.window_ms(), ..sample };
+    let log = home.open(ROOM);
+    let retention = Retention::CompactAfter { window_ms: home.window_ms() };
+    let spec = TopicSpec { topic: target.topic.clone(), partitions: PARTITIONS, retention };
+    log.ensure_topic(&spec).await.unwrap();
+    let node = Node::open(home, log, directory.path(), &prefix, &target).await;
+
+    let now = |one: Said<'static>| Said { time_ms: home.now_ms(), ..one };
+    let late = |sequence, key| now(Said { source: ARCHIVE, version: 1, ..said(sequence, key, "320601") });
+    let copied = now(said(7, "copied", "320600"));
+    let first = [now(said(5, "moved", "320600")), now(deleted(6, "gone")), copied, now(said(8, "calm", "320600"))];
+    // In one submission, so that even the shortest window has both.
+    node.append(&target, &[&first[..], &[late(1, "moved"), late(2, "gone"), copied]].concat()).await;
+    let begun = Instant::now();
+    while node.log.bounds(&target.topic).await.unwrap()[0].next < 10 && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut sequence = 2;
+    while left(&node.log, &target).await.iter().any(|(offset, _)| *offset < 3) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "compaction did not come");
+        home.pass_window(&node.log).await;
+        // What is newest is never looked at until something comes after it.
+        sequence += 1;
+        node.append(&target, &[late(sequence, "later")]).await;
+    }
+    // Who reads from the beginning ends with these.
+    let left = left(&node.log, &target).await;
+    let last: HashMap<_, _> = left.iter().map(|(_, record)| (&*record.key, record.sequence)).collect();
+    assert_eq!((last.get("moved"), last.get("copied"), last.get("calm")), (Some(&5), Some(&7), Some(&8)));
+    assert!(last.get("gone").is_none_or(|sequence| *sequence == 6), "a deletion, or nothing any more");
+    let rebuilt = node.view.rebuild(&target.id).await.unwrap();
+    assert_eq!(rebuilt.before, rebuilt.after);
+
+    let log = node.stop().await;
+    std::fs::remove_dir_all(directory.path().join("view")).unwrap();
+    let node = Node::open(home, log, directory.path(), &prefix, &target).await;
+    let end = node.log.bounds(&target.topic).await.unwrap()[0].next;
+    node.view.wait_applied(&target.id, &[(0, end)], PATIENCE).await.unwrap();
+    let held = |key| node.view.get(&target.id, key).unwrap().map(|item| item.record.sequence);
+    assert_eq!((held("moved"), held("gone"), held("copied"), held("calm")), (Some(5), None, Some(7), Some(8)));
+    node.stop().await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_version_outlives_what_was_stored_after_it_on_embedded() {
+    the_newest_version_outlives_what_was_stored_after_it(&EmbeddedHome::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_version_outlives_what_was_stored_after_it_on_kafka() {
+    if let Some(home) = KafkaHome::from_environment("the_newest_version_outlives_what_was_stored_after_it") {
+        the_newest_version_outlives_what_was_stored_after_it(&home).await;
     }
 }
 

@@ -1,11 +1,13 @@
-//! The view's promises: rows by hand (`apply`, `read`), over a log (`follow`), over one that has forgotten
+//! The view's promises: rows by hand (`apply`, `read`, `restate`), over a log (`opening`, `follow`), over one that has forgotten
 //! (`compacted`), and against a model (`model`).
 
 mod apply;
 mod compacted;
 mod follow;
 mod model;
+mod opening;
 mod read;
+mod restate;
 
 use std::{path::Path, sync::Arc};
 

@@ -17,9 +17,9 @@ use crate::{
             command::{NewGrant, NewSubscription},
             fixtures::{new_grant, new_subscription, system},
         },
-        envelope::Encoder,
+        envelope::{Decoder, Encoder, restate},
         fixtures::{DATASET, OWNER, delete, upsert},
-        model::{Operation, partition_of},
+        model::{Operation, Position, partition_of},
         publishing::NewRecord,
     },
     log::{Entry, Log},
@@ -259,6 +259,50 @@ fn entries(sequences: &[u64]) -> Vec<Entry> {
         encoder.encode(partition, key, Operation::Upsert, *sequence, *sequence, record.payload, 1_000_000)
     };
     sequences.iter().map(entry).collect()
+}
+
+#[tokio::test]
+async fn what_is_said_again_reaches_who_was_sent_an_older_version_and_tells_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let filtered = |id, value| NewSubscription { filter: vec![region(value)], ..new_subscription(id, DATASET) };
+    house.subscription(filtered("taxation.late", "320601")).await;
+    house.subscription(filtered("taxation.never", "320602")).await;
+    house.publish(vec![upsert(5, "k", "320600")]).await;
+    let middle: Vec<_> = house.log.bounds(&topic()).await.unwrap().iter().map(|bounds| bounds.next).collect();
+    let start = Start::Positions((0..).zip(middle).collect());
+    house.subscription(NewSubscription { start, ..new_subscription("taxation.middle", DATASET) }).await;
+
+    let partition = partition_of(b"k", 2);
+    let mut reader = house.log.read(&topic(), &[(partition, 0)]).await.unwrap();
+    let first = reader.next(1, 1 << 20).await.unwrap().remove(0);
+    let record = Decoder::default().decode(&first).unwrap();
+    let archive = "department/market-supervision/system/archive".parse().unwrap();
+    let payload = upsert(1, "k", "320601").payload;
+    let late = Encoder::new(&archive, &"sample/v1".parse().unwrap());
+    let late = late.encode(partition, "k".into(), Operation::Upsert, 1, 1, payload, 1_000_000);
+    let again = restate(&record, Position { partition, offset: first.offset }, first.offset + 1, 1_000_000);
+    let stored = house.log.submit(&topic(), vec![late, again]).await.unwrap().await;
+    assert!(stored.iter().all(Result::is_ok));
+
+    let mut streams = Vec::new();
+    for (subscription, expected) in [
+        (SUBSCRIPTION, vec![(5, Operation::Upsert), (1, Operation::Upsert), (5, Operation::Upsert)]),
+        ("taxation.middle", vec![(1, Operation::Upsert), (5, Operation::Upsert)]),
+        // It is taken back from who was sent it, and who never saw the key does not learn of it.
+        ("taxation.late", vec![(1, Operation::Upsert), (5, Operation::Delete)]),
+        ("taxation.never", vec![]),
+    ] {
+        let mut stream = house.try_stream(subscription, 100, Vec::new()).await.unwrap();
+        let records = records(&mut stream, expected.len()).await;
+        let told: Vec<_> =
+            records.iter().map(|one| (one.record().expect("a record").sequence, one.operation())).collect();
+        assert_eq!(told, expected, "{subscription}");
+        nothing(&mut stream).await;
+        streams.push(stream);
+    }
+    drop(streams);
+    house.close().await;
 }
 
 #[tokio::test]
