@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     exchange::{
         administration::Administration,
-        audit::Reading,
+        audit::{Reading, Recovery},
         delivery::{self, Delivery},
         model::DatasetId,
         publishing::{self, Publisher},
@@ -251,6 +251,7 @@ async fn services(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let administration = Administration::new(rooms.catalogue.clone(), rooms.audit.clone());
+    Recovery::new(rooms.catalogue.clone(), rooms.audit.clone()).watch(tasks);
     let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone());
     let unread_timeout = config.limits.unread_timeout;
     let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, unread_timeout, tasks: tasks.clone() };

@@ -46,7 +46,8 @@ impl Administration {
     /// Carries out a command. The answer is durable, and so is the entry that says who asked and what came of it.
     ///
     /// # Errors
-    /// Those of [`Catalogue::execute`]; [`Error::LogUnavailable`] and [`Error::OutcomeUnknown`] where the command stands and its entry may not: repeat it.
+    /// Those of [`Catalogue::execute`]; [`Error::LogUnavailable`] and [`Error::OutcomeUnknown`] where the command stands and its entry may not: repeat it. The trail
+    /// gets that entry all the same, a little later.
     pub async fn execute(&self, caller: &Identity, command: Command) -> Result<Outcome, Error> {
         let entry = NewEntry {
             dataset: command.dataset().cloned().or_else(|| self.concerned(caller, &command)),
@@ -55,11 +56,16 @@ impl Administration {
         };
         match self.catalogue.execute(caller, command).await {
             Ok(outcome) => {
-                self.audit.append(entry).await.map_err(|error| match error {
+                // By the offset the line of a change is found again ([`super::audit::Recovery`]).
+                let positions = outcome.entry.map(|entry| (0, entry, entry)).into_iter().collect();
+                self.audit.append(NewEntry { positions, ..entry }).await.map_err(|error| match error {
                     // Elsewhere that means that nothing was done.
                     Error::DiskFull(_) => Error::OutcomeUnknown,
                     other => other,
                 })?;
+                if let Some(entry) = outcome.entry {
+                    self.catalogue.recorded(entry);
+                }
                 Ok(outcome)
             }
             Err(error) => Err(refuse(&self.catalogue, &self.audit, entry, error).await),

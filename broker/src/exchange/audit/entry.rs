@@ -15,7 +15,7 @@
 //! | `grant` | `{"id":…,"version":…}` |
 //! | `purpose` | as the caller named it |
 //! | `target` | `{"resource":…,"command":…,"key":…,"subject":{"kind":…,"digest":…},"fields":[…],"filter":…}` |
-//! | `positions` | `[[partition,first,last],…]` |
+//! | `positions` | `[[partition,first,last],…]`; of a change of the catalogue, where its entry lies in the catalogue's log |
 //! | `count` | records |
 //! | `digest` | over what was released or taken, as the action defines it |
 //! | `outcome` | `"allowed"` or `{"denied":"GRANT_REVOKED"}` |
@@ -76,6 +76,8 @@ actions! {
     CatalogueChange = "catalogue_change",
     /// AuditService.ListAuditEntries.
     ReadAudit = "read_audit",
+    /// A command to the catalogue that changed it, and was without its entry ([`super::Recovery`]).
+    RecoveredChange = "recovered_catalogue_change",
 }
 
 /// What came of it.
@@ -139,7 +141,7 @@ pub struct NewEntry {
     pub purpose: String,
     /// What was asked about.
     pub target: Target,
-    /// Partition, first and last offset.
+    /// Partition, first and last offset; of a change of the catalogue, in the catalogue's log.
     pub positions: Vec<(u32, u64, u64)>,
     /// Records released or taken.
     pub count: u64,
@@ -301,6 +303,7 @@ mod tests {
             "get_dataset_digest",
             "catalogue_change",
             "read_audit",
+            "recovered_catalogue_change",
         ];
         assert_eq!(Action::ALL.len(), names.len());
         for (action, name) in Action::ALL.iter().zip(names) {

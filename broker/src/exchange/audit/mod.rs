@@ -9,6 +9,7 @@
 pub mod entry;
 mod key;
 mod reading;
+mod recovery;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 pub use entry::{Action, NewEntry, Outcome, SubjectKind, Target};
 pub use key::{AuditKey, KeyedDigest};
 pub use reading::{Asked, Reading};
+pub use recovery::Recovery;
 
 use super::{Error, clock::Clock, model::SourceId};
 use crate::log::{self, Log, Retention, StoredEntry, Topic, TopicSpec};
@@ -58,6 +60,8 @@ pub struct Metrics {
     pub appended: Counter,
     /// Entries that could not be: what they were to cover was not released.
     pub failed: Counter,
+    /// Lines appended for changes that had none.
+    pub recovered: Counter,
     /// Seconds until durable.
     pub seconds: Histogram,
 }
@@ -65,7 +69,12 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let bounds = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
-        Self { appended: Counter::default(), failed: Counter::default(), seconds: Histogram::new(bounds) }
+        Self {
+            appended: Counter::default(),
+            failed: Counter::default(),
+            recovered: Counter::default(),
+            seconds: Histogram::new(bounds),
+        }
     }
 }
 
@@ -75,6 +84,7 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("shuqiao_audit_appends", "Audit entries made durable", metrics.appended.clone());
         registry.register("shuqiao_audit_failures", "Audit entries not made durable", metrics.failed.clone());
+        registry.register("shuqiao_audit_recovered", "Changes whose entry came late", metrics.recovered.clone());
         registry.register("shuqiao_audit_append_seconds", "Until durable", metrics.seconds.clone());
         metrics
     }

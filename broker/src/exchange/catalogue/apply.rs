@@ -57,6 +57,8 @@ pub struct Outcome {
     pub resource: Option<Resource>,
     /// False where the command asked for what was so already.
     pub changed: bool,
+    /// Offset of the entry that made the change; `None` where there was none.
+    pub entry: Option<u64>,
 }
 
 /// The verdict on a command: the same on every node.
@@ -96,7 +98,7 @@ pub fn apply(snapshot: &mut Snapshot, offset: u64, entry: &Entry, context: &Cont
     };
     snapshot.epoch = version;
     match verdict {
-        Ok(outcome) => Ok(Ok(outcome)),
+        Ok(outcome) => Ok(Ok(Outcome { entry: outcome.changed.then_some(offset), ..outcome })),
         Err(Refused::Verdict(error)) => Ok(Err(error)),
         Err(Refused::Stop(stop)) => Err(stop),
     }
@@ -209,16 +211,16 @@ const SUBSCRIPTION: &str = "subscription";
 const ADMINISTRATOR: &str = "administrator";
 
 fn changed(resource: Resource) -> Applied {
-    Ok(Outcome { resource: Some(resource), changed: true })
+    Ok(Outcome { resource: Some(resource), changed: true, entry: None })
 }
 
 fn deleted() -> Applied {
-    Ok(Outcome { resource: None, changed: true })
+    Ok(Outcome { resource: None, changed: true, entry: None })
 }
 
 fn unchanged_if(same: bool, resource: Resource, kind: &'static str, name: String) -> Applied {
     if same {
-        Ok(Outcome { resource: Some(resource), changed: false })
+        Ok(Outcome { resource: Some(resource), changed: false, entry: None })
     } else {
         Err(Error::AlreadyExists { kind, name }.into())
     }

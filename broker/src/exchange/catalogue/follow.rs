@@ -13,6 +13,7 @@ use super::{
     apply::{Context, Stop, Verdict, apply},
     command::{Entry, Undecodable},
     snapshot::Snapshot,
+    unrecorded::{Change, Unrecorded},
 };
 use crate::{
     exchange::Error,
@@ -115,6 +116,7 @@ pub(super) struct Follower {
     pub(super) waiting: Arc<Waiting>,
     pub(super) failure: Failure,
     pub(super) metrics: Metrics,
+    pub(super) unrecorded: Arc<Unrecorded>,
 }
 
 impl Follower {
@@ -172,11 +174,16 @@ impl Follower {
             let entry =
                 Entry::decode(stored.value.as_deref()).map_err(|cause| Broken::Undecodable { offset, cause })?;
             let before = self.state.clone();
+            let change = Change::new(&before, offset, &entry);
             let verdict = apply(&mut self.state, offset, &entry, &self.context).map_err(|cause| {
                 // Half of an entry is no catalogue.
                 self.state = before;
                 Broken::Stop { offset, cause }
             })?;
+            // Before it is told: whoever is told puts it on the trail.
+            if verdict.as_ref().is_ok_and(|outcome| outcome.changed) {
+                self.unrecorded.add(change);
+            }
             verdicts.push((entry.id, verdict));
             Ok(())
         });

@@ -22,13 +22,14 @@ mod record_types;
 mod resource;
 mod snapshot;
 mod topics;
+mod unrecorded;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -44,6 +45,7 @@ pub use resource::{
     Subscription, Treatment,
 };
 pub use snapshot::{Snapshot, Standing};
+pub use unrecorded::Change;
 
 use crate::{
     exchange::{Error, clock::Clock, identity::Identity, model::SourceId},
@@ -53,6 +55,7 @@ use crate::{
 use command::{Actor, Entry};
 use follow::{Failure, Follower, Waiting};
 use topics::Touched;
+use unrecorded::Unrecorded;
 
 /// Commands that one node executes at once; more are told to come back.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -110,6 +113,7 @@ pub struct Catalogue {
     waiting: Arc<Waiting>,
     failure: Failure,
     touched: Arc<Touched>,
+    unrecorded: Arc<Unrecorded>,
     commands: Semaphore,
 }
 
@@ -141,7 +145,9 @@ impl Catalogue {
             waiting: waiting.clone(),
             failure: failure.clone(),
             metrics: options.metrics.clone(),
+            unrecorded: Arc::default(),
         };
+        let unrecorded = follower.unrecorded.clone();
         let until = end(&*log, &topic).await?;
         follower.replay(until).await?;
         let token = tasks.token();
@@ -150,7 +156,20 @@ impl Catalogue {
         let setting = topics::follow(log.clone(), newest.clone(), changes.clone(), touched.clone(), tasks.token());
         tasks.spawn("catalogue-topics", setting);
         let commands = Semaphore::new(COMMANDS_AT_ONCE);
-        Ok(Arc::new(Self { log, topic, clock, options, context, newest, changes, waiting, failure, touched, commands }))
+        Ok(Arc::new(Self {
+            log,
+            topic,
+            clock,
+            options,
+            context,
+            newest,
+            changes,
+            waiting,
+            failure,
+            touched,
+            unrecorded,
+            commands,
+        }))
     }
 
     /// The newest snapshot that this node has.
@@ -166,6 +185,21 @@ impl Catalogue {
     /// Why this node stopped following the log, if it did: it is not ready, and must be upgraded or repaired.
     pub fn failure(&self) -> Option<Error> {
         self.failure.get()
+    }
+
+    /// Changes that this node applied at least so long ago and does not know to be on the trail; at most the newest few thousand.
+    pub fn unrecorded(&self, age: Duration) -> BTreeMap<u64, Arc<Change>> {
+        self.unrecorded.older_than(age)
+    }
+
+    /// The change at this offset of the log is on the trail.
+    pub fn recorded(&self, entry: u64) {
+        self.unrecorded.remove(entry);
+    }
+
+    /// Changes that were given before a time are taken to be on the trail.
+    pub fn forget_changes_before(&self, time_ms: i64) {
+        self.unrecorded.remove_before(time_ms);
     }
 
     /// What is counted; the other rooms count their denials here.

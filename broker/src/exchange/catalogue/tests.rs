@@ -321,7 +321,9 @@ fn told(verdict: &Verdict) -> String {
         Resource::Subscription(one) => serde_json::to_string(one),
     };
     match verdict {
-        Ok(Outcome { resource, changed }) => format!("{changed} {:?}", resource.as_ref().map(|one| json(one).unwrap())),
+        Ok(Outcome { resource, changed, .. }) => {
+            format!("{changed} {:?}", resource.as_ref().map(|one| json(one).unwrap()))
+        }
         Err(error) => format!("{error:?}"),
     }
 }

@@ -83,7 +83,7 @@ impl Step<'_> {
     pub(super) fn revoke_grant(&mut self, which: &GrantRef) -> Applied {
         let (old, _) = self.own_grant(&which.id)?;
         if old.revoked {
-            return Ok(Outcome { resource: Some(Resource::Grant(old)), changed: false });
+            return Ok(Outcome { resource: Some(Resource::Grant(old)), changed: false, entry: None });
         }
         seen(old.version, which.expected, GRANT, &which.id)?;
         let grant =

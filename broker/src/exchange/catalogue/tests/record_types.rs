@@ -179,7 +179,11 @@ fn a_grant_and_a_filter_are_judged_before_the_log() {
     let judge = |desk: &Desk, caller: &Identity, command: Command| {
         let standing = desk.snapshot.standing(caller).unwrap();
         let entry = Entry::new(Actor::new(caller, false), 1, command);
-        word(&check::fit(&entry, &desk.snapshot, &standing).map(|()| Outcome { resource: None, changed: true }))
+        word(&check::fit(&entry, &desk.snapshot, &standing).map(|()| Outcome {
+            resource: None,
+            changed: true,
+            entry: None,
+        }))
     };
     let fields = |paths: &[&str]| {
         paths.iter().map(|path| FieldGrant { path: (*path).into(), treatment: Treatment::Masked }).collect()
@@ -231,10 +235,11 @@ fn whatever_the_profile_refuses_never_gets_into_the_log() {
     let desk = Desk::city();
     let told = |schema: String, code_tables: Vec<String>| {
         let command = Command::CreateRecordType(NewRecordType { schema, code_tables, ..new_record_type(OWN) });
-        word(
-            &check::form(&command, &desk.snapshot, &desk.context.record_types)
-                .map(|()| Outcome { resource: None, changed: true }),
-        )
+        word(&check::form(&command, &desk.snapshot, &desk.context.record_types).map(|()| Outcome {
+            resource: None,
+            changed: true,
+            entry: None,
+        }))
     };
     let schema = own_schema(OWN);
     let note = r#""maxLength": 40}
