@@ -108,8 +108,7 @@ pub(super) async fn a_submission_larger_than_the_room_goes_alone_and_others_wait
         // Every tenth is four times as large as the room.
         let size = if n % 10 == 0 { 256 << 10 } else { 20 << 10 };
         let submitted = log.submit(&topic, vec![entry(n % 2, vec![1; size])]);
-        pendings
-            .push(tokio::time::timeout(Duration::from_secs(20), submitted).await.expect("room").expect("submitted"));
+        pendings.push(tokio::time::timeout(PATIENCE, submitted).await.expect("room").expect("submitted"));
     }
     assert!(join_all(pendings).await.concat().iter().all(Result::is_ok));
 }
@@ -161,5 +160,5 @@ pub(super) async fn closing_flushes_and_then_everything_is_refused(home: &dyn Ho
     assert!(matches!(log.submit(&topic, vec![numbered(0, 1)]).await.err(), Some(Error::Closed)));
     assert!(matches!(log.read(&topic, &[(0, 0)]).await.err(), Some(Error::Closed)));
     let ended = async { while reader.next(1_000, 1 << 20).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("a reader ends with its log");
+    tokio::time::timeout(PATIENCE, ended).await.expect("a reader ends with its log");
 }

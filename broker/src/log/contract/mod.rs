@@ -24,6 +24,8 @@ use super::{Bounds, Entry, Error, Health, Log, Reader, Retention, StoredEntry, T
 
 /// Room for what is in flight, more than any test needs that does not speak of it.
 const ROOM: usize = 16 << 20;
+/// For what a log does by itself, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each test of the suite, once for each home.
 macro_rules! contract {
@@ -99,7 +101,7 @@ async fn append(log: &Arc<dyn Log>, topic: &Topic, entries: Vec<Entry>) -> Vec<u
 async fn take(reader: &mut Box<dyn Reader>, count: usize) -> Vec<StoredEntry> {
     let mut entries = Vec::new();
     while entries.len() < count {
-        let next = tokio::time::timeout(Duration::from_secs(20), reader.next(1_000, 1 << 20));
+        let next = tokio::time::timeout(PATIENCE, reader.next(1_000, 1 << 20));
         entries.extend(next.await.expect("entries arrive").expect("readable"));
     }
     entries

@@ -44,7 +44,7 @@ pub(super) async fn a_reader_that_retention_overtook_is_told(home: &dyn Home) {
     let mut reader = log.read(&topic, &[(0, 2)]).await.expect("a reader");
     home.trim(&log, &topic, 0, 8).await;
     for _ in 0..2 {
-        let told = tokio::time::timeout(Duration::from_secs(20), reader.next(10, 1_000)).await.expect("told");
+        let told = tokio::time::timeout(PATIENCE, reader.next(10, 1_000)).await.expect("told");
         assert!(matches!(told, Err(Error::OutOfRange { offset: 2, first: 8, next: 10, .. })), "{told:?}");
     }
 }
@@ -77,15 +77,24 @@ pub(super) async fn a_reader_at_the_tail_is_woken_by_the_append(home: &dyn Home)
     let mut reader = log.read(&topic, &[(0, 1), (1, 1), (2, 1), (3, 1)]).await.expect("a reader");
     // The first round pays for connections.
     tokio::join!(take(&mut reader, 1), append(&log, &topic, vec![entry(0, "v")]));
-    let mut waits = Vec::new();
-    for round in 0..21_u32 {
-        let begun = Instant::now();
-        tokio::join!(take(&mut reader, 1), append(&log, &topic, vec![entry(round % 4, "v")]));
-        waits.push(begun.elapsed());
+    // A log that looks for news from time to time keeps half of its readers waiting for half of that time, in every round; a busy machine keeps them waiting in
+    // some.
+    let mut longest = Vec::new();
+    for _ in 0..20 {
+        let mut waits = Vec::new();
+        for round in 0..21_u32 {
+            let begun = Instant::now();
+            tokio::join!(take(&mut reader, 1), append(&log, &topic, vec![entry(round % 4, "v")]));
+            waits.push(begun.elapsed());
+        }
+        waits.sort();
+        println!("{}: append to read {:?} (median), {:?} (longest)", log.home(), waits[10], waits[20]);
+        if waits[10] < Duration::from_millis(60) {
+            return;
+        }
+        longest.push(waits[10]);
     }
-    waits.sort();
-    println!("{}: append to read {:?} (median), {:?} (longest)", log.home(), waits[10], waits[20]);
-    assert!(waits[10] < Duration::from_millis(60), "{waits:?}");
+    panic!("{longest:?}");
 }
 
 pub(super) async fn a_read_that_was_given_up_loses_nothing(home: &dyn Home) {
@@ -101,7 +110,7 @@ pub(super) async fn a_read_that_was_given_up_loses_nothing(home: &dyn Home) {
         let mut read = Vec::new();
         let begun = Instant::now();
         while read.len() < 300 {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{} arrived", read.len());
+            assert!(begun.elapsed() < PATIENCE, "{} arrived", read.len());
             let wait = Duration::from_micros(300 + read.len() as u64 * 17 % 900);
             if let Ok(entries) = tokio::time::timeout(wait, reader.next(3, 1 << 20)).await {
                 read.extend(entries.expect("readable"));

@@ -34,7 +34,7 @@ pub(super) async fn a_topic_is_made_once_and_keeps_its_partitions(home: &dyn Hom
     log.ensure_topic(&spec(3, 120_000)).await.expect("another retention");
     match log.ensure_topic(&spec(4, 60_000)).await {
         Err(Error::BelowFloor { violations, .. }) => {
-            assert!(violations.contains("3 partitions, not 4"), "{violations}")
+            assert!(violations.contains("its partition count is 3, not 4"), "{violations}")
         }
         other => panic!("{other:?}"),
     }

@@ -240,7 +240,7 @@ impl Shared {
                 if u32::try_from(partitions) != Ok(spec.partitions) {
                     return Err(Error::BelowFloor {
                         topic: spec.topic.clone(),
-                        violations: format!("it has {partitions} partitions, not {}", spec.partitions),
+                        violations: format!("its partition count is {partitions}, not {}", spec.partitions),
                     });
                 }
                 (topic.id, Vec::new())

@@ -210,12 +210,13 @@ fn violations(shared: &Shared, spec: &TopicSpec, layout: &[(usize, bool)], descr
     let options = &shared.options;
     let mut wrong = Vec::new();
     if u32::try_from(layout.len()) != Ok(spec.partitions) {
-        wrong.push(format!("it has {} partitions, not {}", layout.len(), spec.partitions));
+        wrong.push(format!("its partition count is {}, not {}", layout.len(), spec.partitions));
     }
     let replicas = layout.iter().map(|(replicas, _)| *replicas).min().unwrap_or(0);
     if replicas < usize::from(options.replication_factor) {
         let floor = options.replication_factor;
-        wrong.push(format!("a partition has {replicas} replicas, fewer than {floor} (log.kafka.replication_factor)"));
+        wrong
+            .push(format!("a partition's replication is {replicas}, less than {floor} (log.kafka.replication_factor)"));
     }
     let text = |name: &str| described.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("");
     let number = |name: &str| text(name).parse::<i64>().unwrap_or(0);
