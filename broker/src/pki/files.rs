@@ -69,8 +69,14 @@ fn write_beside(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, Error
         file.write_all(content)?;
         file.sync_all()
     };
-    write().map_err(io("write", &beside))?;
-    Ok(beside)
+    match write() {
+        Ok(()) => Ok(beside),
+        Err(error) => {
+            // Half a file that nobody would look at again, and one more with each start that a full disk refuses. Where it cannot go either, it is empty.
+            drop(fs::remove_file(&beside));
+            Err(io("write", path)(error))
+        }
+    }
 }
 
 fn sync_directory(path: &Path) -> Result<(), Error> {

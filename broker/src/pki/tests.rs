@@ -119,3 +119,16 @@ fn a_receipt_key_is_made_once_and_refused_when_others_may_read_it() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     assert!(matches!(receipt_key(&path), Err(Error::Malformed { .. })));
 }
+
+#[test]
+fn a_full_disk_is_told_and_leaves_no_half_of_a_file() {
+    let Some(disk) = crate::exchange::fixtures::Disk::mount(1) else { return };
+    let ballast = disk.fill();
+    for _ in 0..2 {
+        let refused = ExchangeSecret::load(&disk.path().join("exchange.secret"));
+        assert!(matches!(refused, Err(Error::Io { action: "write", .. })), "{refused:?}");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(disk.path()).expect("readable").map(|entry| entry.expect("read").path()).collect();
+    assert_eq!(left, [ballast]);
+}
