@@ -2,6 +2,7 @@
 //!
 //! The log is the truth; everything else here is rebuilt from it. `ARCHITECTURE.md` has the map and the invariants.
 
+mod chain;
 pub mod cli;
 pub mod config;
 pub mod exchange;

@@ -1,11 +1,13 @@
 //! A node's whole life: configuration in, rooms opened, served, drained.
 
 mod descriptors;
+mod files;
 mod readiness;
 mod rooms;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use files::{Looked, look};
 use ring::signature::KeyPair;
 use rooms::Rooms;
 use shuqiao_proto::v1::{
@@ -19,7 +21,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::{
-    config::Config,
+    config::{Config, Mistake},
     exchange::{
         administration::Administration,
         audit::{Reading, Recovery},
@@ -64,18 +66,36 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The log cannot be opened.
+    /// The log cannot be used.
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
+    /// The log's directory cannot be opened.
+    #[error("cannot open the log in {}", .path.display())]
+    OpenLog {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: log::Error,
+    },
     /// The catalogue cannot be read, or held by this software.
     #[error("the catalogue cannot be used")]
     Catalogue(#[source] crate::exchange::Error),
     /// The cursors of subscriptions cannot be read.
     #[error("the cursors cannot be used")]
     Cursors(#[source] crate::exchange::Error),
-    /// The view cannot be opened or built.
+    /// The view cannot be built.
     #[error("the view cannot be used")]
     View(#[source] view::Error),
+    /// The view's directory cannot be opened.
+    #[error("cannot open the view in {}", .path.display())]
+    OpenView {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: view::Error,
+    },
     /// The dataset is not in the catalogue.
     #[error("no dataset {0} in the catalogue")]
     NoDataset(DatasetId),
@@ -129,18 +149,32 @@ pub struct Lost {
     pub records: u64,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains within the grace period.
+/// Serves until SIGTERM or SIGINT (SIGHUP is heard and changes nothing), then drains within the grace period. `warnings` are what [`look`] found: they go into the log.
 ///
 /// # Errors
 /// Whatever keeps the node from starting, or ends it.
-pub async fn serve(config: Config) -> Result<(), Error> {
+pub async fn serve(config: Config, warnings: &[Mistake]) -> Result<(), Error> {
     telemetry::install(config.node.log_format, &config.node.log_level)?;
+    for warning in warnings {
+        tracing::warn!(
+            key = warning.path,
+            what = warning.message,
+            "something the configuration names needs looking after"
+        );
+    }
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut hangup = tokio::signal::unix::signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            // Without a way to hear Ctrl-C there is still SIGTERM.
-            Ok(()) = tokio::signal::ctrl_c() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                // Without a way to hear Ctrl-C there is still SIGTERM.
+                Ok(()) = tokio::signal::ctrl_c() => return,
+                // By habit it asks a daemon to read its files again. Unheard it would end the node in the middle of its work.
+                Some(()) = hangup.recv() => tracing::info!(
+                    "SIGHUP changes nothing: certificates, keys and revocation lists are looked at every second, the configuration at the start"
+                ),
+            }
         }
     };
     run(config, stop).await
@@ -298,7 +332,7 @@ async fn report(reporter: tonic_health::server::HealthReporter, readiness: Readi
 /// Builds the view of a stopped node anew, one dataset or all.
 ///
 /// # Errors
-/// As for [`serve`]; [`Error::NoDataset`]; [`Error::Unusable`]; [`Error::Log`] or [`Error::View`] where another process has the store open.
+/// As for [`serve`]; [`Error::NoDataset`]; [`Error::Unusable`]; [`Error::OpenLog`] or [`Error::OpenView`] where another process has the store open.
 pub async fn rebuild_view(config: Config, dataset: Option<DatasetId>) -> Result<Vec<Rebuilt>, Error> {
     let tasks = Tasks::default();
     let rooms = Rooms::open(&config, &mut telemetry::registry(), &tasks).await?;

@@ -21,7 +21,7 @@ const FURTHER: u64 = 8;
 /// `shuqiao audit …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
-    /// Entries in order, oldest first; reading them is itself an entry.
+    /// Show entries in order, oldest first; reading them is itself an entry.
     List(AuditList),
 }
 
@@ -43,6 +43,7 @@ pub(super) struct AuditList {
     /// Stop after so many entries.
     #[arg(long, default_value_t = 100)]
     limit: usize,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -54,6 +54,7 @@ pub(super) enum Pki {
     },
     /// Show what was issued.
     List {
+        /// How the answer is written.
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
         #[command(flatten)]
@@ -74,11 +75,11 @@ pub(super) enum Pki {
 /// What is issued.
 #[derive(Debug, Subcommand)]
 pub(super) enum Issue {
-    /// For a department's system: what an adapter shows.
+    /// Issue one for a department's system: what an adapter shows.
     System(Client),
-    /// For a person of a department: what this command line shows.
+    /// Issue one for a person of a department: what this command line shows.
     Person(Client),
-    /// For a node.
+    /// Issue one for a node.
     Server {
         /// Names and addresses that clients call the node by.
         #[arg(required = true)]

@@ -1,14 +1,14 @@
 //! What went wrong with a command, and what to do next.
 
-use std::{io, path::PathBuf};
+use std::{borrow::Cow, io, path::PathBuf};
 
 use shuqiao_proto::v1::Reason;
 use shuqiao_schemas::identifier::inspect;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::exit::Exit;
-use crate::{config, node, pki, tls};
+use super::{exit::Exit, opening};
+use crate::{chain::chain, config, node, pki, tls};
 
 /// A command's failure.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,13 @@ impl Error {
             Self::Refused(status) => explain_status(status),
             Self::Connect { source, .. } => {
                 let mut text = format!("error: {}", chain(self));
-                let next = tls::refusal(source).unwrap_or(
-                    "check --endpoint, that the node runs (`curl http://HOST:7480/health/ready`), and the network between",
-                );
+                // What rustls says of an answer that is no TLS.
+                let no_tls = text.contains("received corrupt message");
+                let next = tls::refusal(source).unwrap_or(if no_tls {
+                    "what listens there speaks no TLS: check the port of --endpoint (a node listens for departments on 7443, for scrapers on 7480)"
+                } else {
+                    "check --endpoint, that the node runs (`curl http://HOST:7480/health/ready`), and the network between"
+                });
                 line(&mut text, "next", next);
                 text
             }
@@ -115,7 +119,7 @@ impl Error {
             _ => {
                 let mut text = format!("error: {}", chain(self));
                 if let Some(next) = self.next() {
-                    line(&mut text, "next", next);
+                    line(&mut text, "next", &next);
                 }
                 text
             }
@@ -123,21 +127,28 @@ impl Error {
     }
 
     /// What to do next, where the text does not say it already.
-    fn next(&self) -> Option<&'static str> {
-        match self {
-            Self::Read { .. } => Some("check the path, and that you may read it"),
-            Self::Keep { .. } => Some("check the path, that you may write there, and that there is room"),
-            Self::Profile { .. } => Some("compare it with deploy/config/client.toml"),
-            Self::Config(config::Error::Read { .. }) => Some("name the node's file with --config or SHUQIAO_CONFIG"),
-            Self::Config(config::Error::Mistakes(_)) => Some(
-                "mend these, then look with `shuqiao config check`; `shuqiao config manual` tells what each key means",
-            ),
-            Self::Node(node::Error::NoDataset(_)) => Some("check the name with `shuqiao list datasets`"),
-            Self::Node(node::Error::Listen { .. }) => Some("stop what listens there, or change the address in [node]"),
-            Self::Node(_) => Some("mend the cause and start again: what was accepted is in the log"),
-            Self::Tls(_) => Some("check --authorities, --certificate and --key: `shuqiao pki issue` makes them"),
-            _ => None,
-        }
+    fn next(&self) -> Option<Cow<'static, str>> {
+        let next = match self {
+            Self::Read { .. } => "check the path, and that you may read it",
+            Self::Keep { .. } => "check the path, that you may write there, and that there is room",
+            Self::Profile { .. } => "compare it with deploy/config/client.toml",
+            Self::Config(config::Error::Read { .. } | config::Error::TooLarge { .. }) => {
+                "name the node's file with --config or SHUQIAO_CONFIG"
+            }
+            Self::Config(config::Error::NotText { .. }) => {
+                "save the file as UTF-8: `iconv -f GB18030 -t UTF-8 OLD > NEW` turns a Chinese editor's other encoding into it"
+            }
+            Self::Config(config::Error::Mistakes(_)) => {
+                "mend these, then look with `shuqiao config check`; `shuqiao config manual` tells what each key means"
+            }
+            Self::Node(error) => return Some(opening::next(error)),
+            Self::Write(_) => "check where standard output leads, and that there is room",
+            Self::Pki(pki::Error::Io { .. }) => "check the path, and that you may read and write there",
+            Self::Pki(pki::Error::Malformed { .. }) => "restore the file from its backup",
+            Self::Tls(_) => "check --authorities, --certificate and --key: `shuqiao pki issue` makes them",
+            _ => return None,
+        };
+        Some(next.into())
     }
 }
 
@@ -148,21 +159,6 @@ pub(super) fn write_error(error: io::Error) -> Error {
 
 fn is_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
-}
-
-/// An error and its causes on one line; a cause that its effect has quoted already is left out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn line(text: &mut String, label: &str, what: &str) {

@@ -7,9 +7,11 @@ mod audit;
 mod authority;
 mod connection;
 mod error;
+mod example;
 pub mod exit;
 mod manifest;
 mod node;
+mod opening;
 mod output;
 mod publish;
 mod query;
@@ -104,16 +106,16 @@ impl Command {
             Self::View(command) => command.run().await,
             Self::Inspect(command) => command.run(),
             Self::Schema(command) => command.run(),
-            Self::Config(command) => command.run(),
+            Self::Config(command) => command.run().await,
             Self::Completions(command) => command.run(&mut command_line()),
         }
     }
 }
 
-/// The parser, with the table of exit codes in its long help.
+/// The parser, with the table of exit codes in its long help and an example in the help of each command.
 fn command_line() -> clap::Command {
     let codes = exit::TABLE.iter().map(|(exit, meaning)| format!("  {}  {meaning}", exit.code())).collect::<Vec<_>>();
-    Cli::command().after_long_help(format!("Exit codes:\n{}", codes.join("\n")))
+    example::given(Cli::command(), "").after_long_help(format!("Exit codes:\n{}", codes.join("\n")))
 }
 
 /// Runs the command that the process's arguments say.

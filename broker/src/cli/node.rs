@@ -1,6 +1,6 @@
 //! A node itself: running it, asking how it stands, and its view.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use shuqiao_proto::v1::{self, node_service_client::NodeServiceClient};
@@ -14,9 +14,9 @@ use super::{
     query,
 };
 use crate::{
-    config::Config,
-    exchange::model::DatasetId,
-    node::{Lost, Rebuilt},
+    config::{Config, Mistake},
+    exchange::{clock::Clock, model::DatasetId},
+    node::{Looked, Lost, Rebuilt},
 };
 
 /// `shuqiao serve`.
@@ -29,14 +29,29 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<Exit, Error> {
-        crate::node::serve(Config::load(&self.config)?).await?;
+        let (config, warnings) = load(&self.config).await?;
+        crate::node::serve(config, &warnings).await?;
         Ok(Exit::Success)
     }
+}
+
+/// A node's configuration, where nothing in it and nothing that it names keeps a node from starting; and what should be looked after nevertheless.
+pub(super) async fn load(file: &Path) -> Result<(Config, Vec<Mistake>), Error> {
+    let mut draft = Config::draft(file)?;
+    let looked = match &draft.config {
+        Some(config) => crate::node::look(config, &Clock::system()).await,
+        None => Looked::default(),
+    };
+    // Where a key is malformed its default stands in its place: what that names says nothing.
+    let malformed: Vec<_> = draft.mistakes.iter().map(|mistake| mistake.path.clone()).collect();
+    draft.mistakes.extend(looked.mistakes.into_iter().filter(|mistake| !malformed.contains(&mistake.path)));
+    Ok((draft.finish()?, looked.warnings))
 }
 
 /// `shuqiao status`.
 #[derive(Args, Debug)]
 pub(super) struct Status {
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -88,7 +103,7 @@ impl Status {
 /// `shuqiao view …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum View {
-    /// Count and digest of a dataset in a running node's view.
+    /// Show count and digest of a dataset in a running node's view.
     Digest(query::Digest),
     /// Build a stopped node's view anew from its log, and print its digests. Where the log has lost records, this accepts it: what the rows held beyond
     /// the log is given up, and told.

@@ -43,8 +43,9 @@ pub(super) struct Publish {
     /// The record type of the payloads [default: the dataset's].
     #[arg(long, value_name = "TYPE")]
     record_type: Option<String>,
-    /// The version of all these records: larger is newer, and an older one never overwrites [default: milliseconds since 1970, which outranks for ever
-    /// whoever counts 1, 2, 3 for the same keys: then say which number the source has reached].
+    /// The version of all these records: larger is newer, and an older one never overwrites. A record with a smaller version than its key has is accepted all the
+    /// same and kept in the key's history (`shuqiao query history`), and every query goes on answering with the newer one [default: milliseconds since 1970,
+    /// which outranks for ever whoever counts 1, 2, 3 for the same keys: then say which number the source has reached].
     #[arg(long, value_name = "NUMBER")]
     source_version: Option<u64>,
     /// JSON Pointer of a key field, where this program does not know the record type; may be repeated.
@@ -59,6 +60,7 @@ pub(super) struct Publish {
     /// Records of one batch.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch_records: u32,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -150,8 +152,8 @@ impl Publish {
             if in_flight.batches.is_empty() {
                 break;
             }
-            match next(&mut answers).await? {
-                Some(Said::Acknowledgement(acknowledgement)) => {
+            match next(&mut answers).await {
+                Ok(Some(Said::Acknowledgement(acknowledgement))) => {
                     let records = in_flight.settle(&acknowledgement, &mut summary)?;
                     let taken = receipts.as_mut().map_or(Ok(()), |receipts| receipts.take(&acknowledgement, &records));
                     if let Err(error) = taken {
@@ -159,8 +161,13 @@ impl Publish {
                         failure.get_or_insert(error);
                     }
                 }
-                Some(Said::Opened(_)) => {}
-                None => return Err(Error::StreamEnded),
+                Ok(Some(Said::Opened(_))) => {}
+                // What was acknowledged before is told; of the rest nothing is known.
+                broken => {
+                    summary.unknown += in_flight.records();
+                    failure.get_or_insert(broken.err().unwrap_or(Error::StreamEnded));
+                    break;
+                }
             }
         }
         summary.show(self.output)?;
@@ -255,6 +262,11 @@ struct InFlight {
 }
 
 impl InFlight {
+    /// How many records they are.
+    fn records(&self) -> u64 {
+        self.batches.iter().map(|sent| sent.lines.len() as u64).sum()
+    }
+
     /// Counts what became of the oldest batch, and answers with its records.
     fn settle(
         &mut self,

@@ -20,6 +20,7 @@ pub(super) struct Common {
     /// What the answer is for: goes into the audit trail, and must be one that the grant allows.
     #[arg(long)]
     purpose: String,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value = "json")]
     output: Format,
     #[command(flatten)]
@@ -35,15 +36,18 @@ impl Common {
 /// The questions.
 #[derive(Debug, Subcommand)]
 pub(super) enum Query {
-    /// The newest state of one key.
+    /// Show the newest state of one key.
     Get {
+        /// The dataset: `market-supervision.enterprise`.
         dataset: String,
+        /// The record's key, as its record type makes it.
         key: String,
         #[command(flatten)]
         common: Common,
     },
-    /// Records in key order, or those whose indexed fields have a value.
+    /// List records in key order, or those whose indexed fields have a value.
     List {
+        /// The dataset: `market-supervision.enterprise`.
         dataset: String,
         /// FIELD=VALUE[,VALUE…] on an indexed field; several must all hold.
         #[arg(long = "where", value_parser = condition, value_name = "FIELD=VALUES")]
@@ -54,10 +58,11 @@ pub(super) enum Query {
         #[command(flatten)]
         common: Common,
     },
-    /// Everything about one subject, across datasets.
+    /// Show everything about one subject, across datasets.
     Subject {
         /// `uscc`, `resident_id`, …: never guessed from the value.
         kind: String,
+        /// Its number.
         value: String,
         /// Stop after so many records.
         #[arg(long, default_value_t = 1000)]
@@ -65,9 +70,11 @@ pub(super) enum Query {
         #[command(flatten)]
         common: Common,
     },
-    /// Every change of one key that is kept, newest first.
+    /// Show every change of one key that is kept, newest first.
     History {
+        /// The dataset: `market-supervision.enterprise`.
         dataset: String,
+        /// The record's key, as its record type makes it.
         key: String,
         /// Stop after so many records.
         #[arg(long, default_value_t = 100)]
@@ -75,9 +82,11 @@ pub(super) enum Query {
         #[command(flatten)]
         common: Common,
     },
-    /// Does the record say this? Answers yes or no a field and discloses nothing.
+    /// Ask whether a record says this: answers yes or no a field and discloses nothing.
     Compare {
+        /// The dataset: `market-supervision.enterprise`.
         dataset: String,
+        /// The record's key, as its record type makes it.
         key: String,
         /// POINTER=VALUE: a granted scalar field and what you hold.
         #[arg(long = "field", required = true, value_parser = compared, value_name = "POINTER=VALUE")]
@@ -85,13 +94,14 @@ pub(super) enum Query {
         #[command(flatten)]
         common: Common,
     },
-    /// Count and digest of a dataset as you see it: what reconciliation compares.
+    /// Show count and digest of a dataset as you see it: what reconciliation compares.
     Digest(Digest),
 }
 
 /// Count and digest of a dataset.
 #[derive(Args, Debug)]
 pub(super) struct Digest {
+    /// The dataset: `market-supervision.enterprise`.
     dataset: String,
     #[command(flatten)]
     common: Common,

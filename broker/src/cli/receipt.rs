@@ -153,6 +153,7 @@ pub(super) struct Verify {
     /// What `shuqiao status -o json` printed: the key, and the node whose receipts these must be.
     #[arg(long, value_name = "FILE")]
     status: Option<PathBuf>,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }

@@ -121,7 +121,7 @@ impl Subscribe {
         while let Ok(Some(_)) =
             tokio::time::timeout(Duration::from_secs(5), answers.message()).await.unwrap_or(Ok(None))
         {}
-        output::note(&format!("{printed} records"));
+        output::note(&output::count(printed, "record"));
         Ok(Exit::Success)
     }
 }

@@ -59,7 +59,10 @@ impl Inspect {
 /// `shuqiao config …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Report every mistake of a file, and start nothing.
+    /// Report every mistake of a node's configuration and of the certificates, keys and directories that it names, and start nothing.
+    ///
+    /// Run it on the node's machine as the node's user: what that user cannot read or write is a mistake. A mistake keeps `shuqiao serve` from starting (exit code
+    /// 1); a warning (a certificate that ends soon) does not.
     Check {
         /// The node's configuration.
         #[arg(env = "SHUQIAO_CONFIG")]
@@ -70,11 +73,15 @@ pub(super) enum Config {
 }
 
 impl Config {
-    pub(super) fn run(self) -> Result<Exit, Error> {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
         match self {
             Self::Check { file } => {
-                crate::config::Config::load(&file)?;
-                output::print(&format!("{}: no mistakes", file.display()))?;
+                let (_, warnings) = super::node::load(&file).await?;
+                for warning in &warnings {
+                    output::note(&format!("warning: {warning}"));
+                }
+                let warnings = output::count(warnings.len(), "warning");
+                output::print(&format!("{}: no mistakes, {warnings}", file.display()))?;
             }
             Self::Manual => output::print(crate::config::manual().trim_end())?,
         }
@@ -85,6 +92,7 @@ impl Config {
 /// `shuqiao completions SHELL`.
 #[derive(Args, Debug)]
 pub(super) struct Completions {
+    /// Which shell.
     #[arg(value_enum)]
     shell: Shell,
 }

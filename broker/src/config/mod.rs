@@ -12,7 +12,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 pub use manual::manual;
 use report::Report;
@@ -25,14 +28,48 @@ pub use sections::{
 use toml::de::DeTable;
 pub use value::{Secret, Size};
 
+/// Bytes of a file, at most: a hundred times what all keys with comments take, and little enough where a path leads elsewhere.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a node's name, at most.
+const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a trust domain, at most (SPIFFE-ID, section 2.1).
+const EXCHANGE_BYTES_MAX: usize = 255;
+
+/// A file as far as it can be read.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it says, with the default in the place of each value that is malformed. `None` where an obligatory key is missing or malformed.
+    pub config: Option<Config>,
+    /// Everything that is wrong with it, in its order; what has no line comes last.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Draft {
+    /// The configuration, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// [`Error::Mistakes`] with all of them.
+    pub fn finish(self) -> Result<Config, Error> {
+        self.config.filter(|_| self.mistakes.is_empty()).ok_or(Error::Mistakes(self.mistakes))
+    }
+}
+
 impl Config {
     /// Reads a file, with the process's environment.
     ///
     /// # Errors
-    /// [`Error::Read`], or [`Error::Mistakes`] with all of them.
+    /// Those of [`Config::draft`] and [`Draft::finish`].
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-        Self::parse(&text, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::draft(path)?.finish()
+    }
+
+    /// Reads a file with the process's environment, as far as it goes.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::TooLarge`], [`Error::NotText`].
+    pub fn draft(path: &Path) -> Result<Draft, Error> {
+        let text = read(path)?;
+        Ok(Self::sketch(&text, &|name| std::env::var(name).ok().filter(|value| !value.is_empty())))
     }
 
     /// Reads a text, with the variables that `environment` knows.
@@ -40,16 +77,17 @@ impl Config {
     /// # Errors
     /// [`Error::Mistakes`] with all of them.
     pub fn parse(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        Self::sketch(text, environment).finish()
+    }
+
+    fn sketch(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Draft {
         let (document, syntax) = DeTable::parse_recoverable(text);
         let mut report = Report::new(text, environment);
         for error in &syntax {
             report.mistake("", error.span(), error.message().to_owned());
         }
         let config = Self::read(Reader::new(Some(document.get_ref()), String::new(), &mut report));
-        match (config, report.finish()) {
-            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
-            (_, mistakes) => Err(Error::Mistakes(mistakes)),
-        }
+        Draft { config, mistakes: report.finish() }
     }
 
     /// Where the embedded log lies.
@@ -138,11 +176,32 @@ impl Config {
     }
 }
 
+fn read(path: &Path) -> Result<String, Error> {
+    let source = |source| Error::Read { path: path.to_path_buf(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(source)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(source)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::TooLarge { path: path.to_path_buf(), limit: FILE_BYTES_MAX });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(offset);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        Error::NotText { path: path.to_path_buf(), line, offset }
+    })
+}
+
 impl Node {
     fn check(&self, report: &mut Report<'_>) {
-        let mut exchange = self.exchange.bytes();
-        if !exchange.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)) {
-            report.mistake("node.exchange", None, "must be a trust domain: a-z, 0-9, dot, hyphen, underscore");
+        // It stands in receipts, on the trail and in topics, where it must look the same to everybody.
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if self.name.len() > NAME_BYTES_MAX || !self.name.bytes().all(letter) {
+            report.mistake("node.name", None, "must be at most 64 of a-z, A-Z, 0-9, dot, hyphen, underscore");
+        }
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        if self.exchange.len() > EXCHANGE_BYTES_MAX || !self.exchange.bytes().all(letter) {
+            let message = "must be a trust domain: at most 255 of a-z, 0-9, dot, hyphen, underscore";
+            report.mistake("node.exchange", None, message);
         }
         if self.listen == self.metrics_listen && self.listen.port() != 0 {
             report.mistake("node.metrics_listen", None, "must differ from node.listen");

@@ -37,6 +37,24 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The file is larger than any configuration.
+    #[error("the configuration {} is larger than {limit} bytes", .path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file is in another encoding.
+    #[error("the configuration {} is not UTF-8: line {line}, byte {offset} of the file", .path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+        /// The line with the first byte that is none, from 1.
+        line: usize,
+        /// Where that byte is in the file, from 0.
+        offset: usize,
+    },
     /// The file has mistakes: all of them.
     #[error("the configuration has {}:\n{}", counted(.0.len()), lines(.0))]
     Mistakes(Vec<Mistake>),
@@ -47,7 +65,7 @@ impl Error {
     pub fn mistakes(&self) -> &[Mistake] {
         match self {
             Self::Mistakes(mistakes) => mistakes,
-            Self::Read { .. } => &[],
+            Self::Read { .. } | Self::TooLarge { .. } | Self::NotText { .. } => &[],
         }
     }
 }

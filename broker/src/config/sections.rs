@@ -89,7 +89,7 @@ section! {
 section! {
     /// The node itself.
     pub struct Node, then check {
-        /// Name of this node: it stands in receipts, in the trail and in status. Changing it: receipts and entries of the past keep the former name; keep
+        /// Name of this node: it stands in receipts, in the trail and in status. At most 64 of a-z, A-Z, 0-9, dot, hyphen, underscore. Changing it: receipts and entries of the past keep the former name; keep
         /// a note of both. No default: two nodes must not share a name. Since 0.1.0.
         value name: String, env "SHUQIAO_NODE_NAME";
         /// Trust domain of the exchange: the host part of the SPIFFE ids in certificates, `spiffe://{exchange}/department/…`. Changing it: every

@@ -175,6 +175,49 @@ fn each_bad_value_is_named_with_its_path_and_what_would_be_right() {
 }
 
 #[test]
+fn a_node_s_name_looks_the_same_to_everybody() {
+    let named = |name: &str| MINIMAL.replace("\"node-1\"", &format!("\"{name}\""));
+    parse(&named(&"n".repeat(64))).expect("64 letters are a name");
+    for bad in ["node\\u0007", "node\\n1", "节点一", "node 1", &"n".repeat(65)] {
+        assert_eq!(
+            mistakes(&named(bad)),
+            ["node.name: must be at most 64 of a-z, A-Z, 0-9, dot, hyphen, underscore"],
+            "{bad:?}"
+        );
+    }
+}
+
+#[test]
+fn every_wrong_administrator_is_told() {
+    let line = "administrators = [\"wang-wu\", \"department/data-bureau/person/wang-wu\", 7, \"li-si\"]";
+    assert_eq!(
+        mistakes(&with("node", line)),
+        [
+            "line 3: node.administrators: items 1, 4: source must be department/{alias}/system/{name} or department/{alias}/person/{name}; \
+          item 3: must be system or person in quotes, not an integer"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_of_ours_says_where_it_stops_being_one() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let path = directory.path().join("node.toml");
+    let load = |content: &[u8]| {
+        std::fs::write(&path, content).expect("written");
+        Config::load(&path)
+    };
+    load(format!("\u{feff}{MINIMAL}").as_bytes()).expect("an editor's byte order mark is no mistake");
+    let (line, offset) = match load(&[MINIMAL.as_bytes(), b"# \xca\xfd\n"].concat()) {
+        Err(Error::NotText { line, offset, .. }) => (line, offset),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((line, offset), (MINIMAL.lines().count() + 1, MINIMAL.len() + 2));
+    std::fs::File::create(&path).and_then(|file| file.set_len(5 << 20)).expect("a file of nothing");
+    assert!(matches!(Config::load(&path), Err(Error::TooLarge { .. })));
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
     let text = "[node]\nname = 1\nlisten = \"x\"\nnmae = \"y\"\n[limits]\nkeepalive = \"1ms\"\nkeepalive = \"2m\"\n[tls]\nkey = \"k\"\ncertificate = \"c\"\n";
     let mistakes = mistakes(text);

@@ -204,15 +204,35 @@ impl<T: Value> Value for Vec<T> {
     fn parse(value: &DeValue<'_>) -> Result<Self, String> {
         let list =
             value.as_array().ok_or_else(|| format!("must be a list in brackets, not {}", article(value.type_str())))?;
-        list.iter()
-            .enumerate()
-            .map(|(index, item)| T::parse(item.get_ref()).map_err(|message| format!("item {}: {message}", index + 1)))
-            .collect()
+        gather(list.iter().map(|item| T::parse(item.get_ref())))
     }
     /// A variable holds a list as text with commas.
     fn parse_text(text: &str) -> Result<Self, String> {
-        text.split(',').map(|item| T::parse_text(item.trim())).collect()
+        gather(text.split(',').map(|item| T::parse_text(item.trim())))
     }
+}
+
+/// All items, or everything that is wrong with them. What is wrong with several in the same way is said once, with their numbers.
+fn gather<T>(items: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, String> {
+    let mut good = Vec::new();
+    let mut wrong: Vec<(String, Vec<String>)> = Vec::new();
+    for (number, item) in (1_usize..).zip(items) {
+        match item {
+            Ok(item) => good.push(item),
+            Err(message) => match wrong.iter_mut().find(|(known, _)| *known == message) {
+                Some((_, numbers)) => numbers.push(number.to_string()),
+                None => wrong.push((message, vec![number.to_string()])),
+            },
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(good);
+    }
+    let told = wrong.iter().map(|(message, numbers)| {
+        let items = if numbers.len() == 1 { "item" } else { "items" };
+        format!("{items} {}: {message}", numbers.join(", "))
+    });
+    Err(told.collect::<Vec<_>>().join("; "))
 }
 
 /// An enum whose values are words.

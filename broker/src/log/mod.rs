@@ -75,6 +75,9 @@ pub enum Error {
     /// Stored bytes fail their checksum or their form.
     #[error("stored entries are corrupt")]
     Corrupt(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Another process has the log's directory open.
+    #[error("another process has it open")]
+    InUse,
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
@@ -96,7 +99,7 @@ impl From<Error> for crate::exchange::Error {
             }
             Error::BelowFloor { .. } => Self::LogBelowFloor(Arc::new(error)),
             // A topic that was just made may not be seen everywhere yet.
-            Error::TopicNotFound { .. } | Error::Unavailable(_) => Self::LogUnavailable(Arc::new(error)),
+            Error::TopicNotFound { .. } | Error::Unavailable(_) | Error::InUse => Self::LogUnavailable(Arc::new(error)),
         }
     }
 }

@@ -43,8 +43,11 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
             match view.lost().as_slice() {
                 [] => reporting.met(RECORDS),
                 [(dataset, ahead), more @ ..] => {
-                    let more =
-                        if more.is_empty() { String::new() } else { format!("; and {} more datasets", more.len()) };
+                    let more = match more.len() {
+                        0 => String::new(),
+                        1 => "; and 1 more dataset".to_owned(),
+                        others => format!("; and {others} more datasets"),
+                    };
                     reporting.unmet(RECORDS, format!("{dataset}: {ahead}; `shuqiao view rebuild` accepts that{more}"));
                 }
             }

@@ -65,7 +65,11 @@ impl Rooms {
             ..view::Options::default()
         };
         let path = config.view_path();
-        let view = blocking(move || View::open(&path, view_options)).await?.map_err(Error::View)?;
+        let opened = blocking({
+            let path = path.clone();
+            move || View::open(&path, view_options)
+        });
+        let view = opened.await?.map_err(|source| Error::OpenView { path, source })?;
         let high_waters =
             HighWaters::open(log.clone(), &config.log.topic_prefix, &config.node.name, clock.clone()).await;
         let high_waters = high_waters.map_err(Error::View)?;
@@ -85,8 +89,9 @@ async fn open_log(config: &Config, clock: Clock, registry: &mut Registry) -> Res
     match config.log.home {
         LogHome::Embedded => {
             let options = config.embedded_log_options();
-            let opened = blocking(move || log::embedded::Embedded::open(options, clock, metrics)).await??;
-            Ok(Arc::new(opened))
+            let opened = blocking(move || log::embedded::Embedded::open(options, clock, metrics)).await?;
+            let path = || config.embedded_log_path();
+            Ok(Arc::new(opened.map_err(|source| Error::OpenLog { path: path(), source })?))
         }
         LogHome::Kafka => {
             let options = config.kafka_log_options();

@@ -9,7 +9,10 @@ use shuqiao_proto::{ERROR_DOMAIN, v1::Reason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::exchange::{self, Error};
+use crate::{
+    chain::chain,
+    exchange::{self, Error},
+};
 
 /// How long a caller waits before it tries again where the error itself does not say.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -171,18 +174,6 @@ fn told(violations: &[exchange::error::FieldViolation]) -> Vec<FieldViolation> {
 /// A name as the caller wrote it, which may be no name at all.
 fn short(name: &str) -> String {
     name.chars().take(NAME_CHARACTERS_MAX).collect()
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Connector {
         let mut roots = RootCertStore::empty();
         let authorities = material::read("authorities", &files.authorities).await?;
         for authority in material::certificates(&authorities, "authorities", &files.authorities)? {
-            roots.add(authority)?;
+            roots.add(authority).map_err(|_| Error::MalformedCertificate { path: files.authorities.clone() })?;
         }
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -65,10 +65,12 @@ impl Connector {
             Some((certificate, key)) => {
                 let chain = material::read("certificate", certificate).await?;
                 let key_pem = material::read("key", key).await?;
-                builder.with_client_auth_cert(
-                    material::certificates(&chain, "certificate", certificate)?,
-                    material::private_key(&key_pem, key)?,
-                )?
+                builder
+                    .with_client_auth_cert(
+                        material::certificates(&chain, "certificate", certificate)?,
+                        material::private_key(&key_pem, key)?,
+                    )
+                    .map_err(|error| material::mismatch(error, certificate, key))?
             }
         };
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
@@ -135,6 +137,9 @@ pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<&'static str
             "CertificateRequired" => "the node wants a certificate: give --certificate and --key",
             "CertificateExpired" => "your certificate has expired: ask for a new one",
             "CertificateRevoked" => "your certificate is revoked: ask for a new one",
+            "UnsupportedCertificate" => {
+                "your certificate is not for a client: use one of a system or a person (`shuqiao pki issue system` makes it)"
+            }
             "UnknownCA" | "BadCertificate" | "DecryptError" | "CertificateUnknown" => {
                 "the node does not trust your certificate's authority: use one that this exchange has issued"
             }

@@ -15,7 +15,7 @@ use super::Error;
 /// Whether each list was signed by one of the authorities, and each authority has a list. Answers with when the first one runs out, seconds since 1970.
 ///
 /// # Errors
-/// [`Error::MalformedList`], [`Error::ForeignList`], [`Error::ForgedList`], [`Error::NoList`], [`Error::MalformedAuthority`].
+/// [`Error::MalformedList`], [`Error::ForeignList`], [`Error::ForgedList`], [`Error::NoList`], [`Error::MalformedCertificate`].
 pub(super) fn judge(
     lists: &[CertificateRevocationListDer<'_>],
     lists_path: &Path,
@@ -25,7 +25,7 @@ pub(super) fn judge(
     let parsed = authorities.iter().map(|der| X509Certificate::from_der(der).map(|(_, authority)| authority));
     let authorities: Vec<_> = parsed
         .collect::<Result<_, _>>()
-        .map_err(|_| Error::MalformedAuthority { path: authorities_path.to_path_buf() })?;
+        .map_err(|_| Error::MalformedCertificate { path: authorities_path.to_path_buf() })?;
     let parsed = lists.iter().map(|der| CertificateRevocationList::from_der(der).map(|(_, list)| list));
     let lists: Vec<_> =
         parsed.collect::<Result<_, _>>().map_err(|_| Error::MalformedList { path: lists_path.to_path_buf() })?;

@@ -80,16 +80,14 @@ impl Trust {
         let authorities = certificates(&raw.authorities, "authorities", &files.authorities)?;
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
-            roots.add(authority.clone())?;
+            roots
+                .add(authority.clone())
+                .map_err(|_| Error::MalformedCertificate { path: files.authorities.clone() })?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
         let mut next_update = None;
         if let (Some(pem), Some(path)) = (&raw.revocation_lists, &files.revocation_lists) {
-            let lists = CertificateRevocationListDer::pem_slice_iter(pem)
-                .collect::<Result<Vec<_>, _>>()
-                .ok()
-                .filter(|lists| !lists.is_empty())
-                .ok_or_else(|| Error::Empty { what: "revocation lists", path: path.clone() })?;
+            let lists = revocation_lists(pem, path)?;
             next_update = lists::judge(&lists, path, &authorities, &files.authorities)?;
             builder = builder.with_crls(lists);
         }
@@ -101,7 +99,8 @@ impl Trust {
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier.clone())
-            .with_single_cert(chain, key)?;
+            .with_single_cert(chain, key)
+            .map_err(|error| mismatch(error, &files.certificate, &files.key))?;
         server.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
         // A resumed session would skip the judgement of the certificate.
         server.session_storage = Arc::new(NoServerSessionStorage {});
@@ -123,6 +122,24 @@ pub(super) fn certificates(pem: &[u8], what: &'static str, path: &Path) -> Resul
         .ok()
         .filter(|certificates| !certificates.is_empty())
         .ok_or_else(|| Error::Empty { what, path: path.to_path_buf() })
+}
+
+pub(super) fn revocation_lists(pem: &[u8], path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    CertificateRevocationListDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|lists| !lists.is_empty())
+        .ok_or_else(|| Error::Empty { what: "revocation lists", path: path.to_path_buf() })
+}
+
+/// What the library says of a certificate and a key, with the files' names where they do not belong together.
+pub(super) fn mismatch(error: rustls::Error, certificate: &Path, key: &Path) -> Error {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            Error::KeyMismatch { key: key.to_path_buf(), certificate: certificate.to_path_buf() }
+        }
+        other => Error::Identity(other),
+    }
 }
 
 pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Error> {

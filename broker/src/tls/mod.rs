@@ -19,6 +19,7 @@
 //! helps nobody), or refuses everybody ([`CrlExpiry::Refuse`]).
 
 mod acceptor;
+mod check;
 mod client;
 mod connection;
 mod incoming;
@@ -34,6 +35,7 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use acceptor::Acceptor;
+pub use check::{Concern, Finding, Time, What, check, check_client};
 pub use client::{ClientFiles, Connector, refusal};
 pub use connection::Connection;
 pub use incoming::incoming;
@@ -69,15 +71,23 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// The library refuses the files: key and certificate do not belong together, a list is malformed.
+    /// The library refuses the files: a kind of key that it does not know.
     #[error("the files do not make an identity")]
     Identity(#[from] rustls::Error),
     /// Authorities or revocation lists cannot be used to verify clients.
     #[error("the authorities or revocation lists cannot be used")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
-    /// A certificate among the authorities cannot be parsed.
+    /// The key is another certificate's.
+    #[error("{} is not the key of the certificate in {}", .key.display(), .certificate.display())]
+    KeyMismatch {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's file.
+        certificate: PathBuf,
+    },
+    /// A certificate cannot be parsed.
     #[error("{} holds a certificate that cannot be parsed", .path.display())]
-    MalformedAuthority {
+    MalformedCertificate {
         /// Which file.
         path: PathBuf,
     },

@@ -14,6 +14,8 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+mod check;
+
 use super::*;
 use crate::{
     exchange::clock::Clock,
@@ -168,7 +170,7 @@ async fn whoever_is_not_vouched_for_stays_outside() {
         ("no certificate", None, "the node wants a certificate"),
         ("foreign authority", Some(&foreign), "the node does not trust your certificate's authority"),
         ("expired", Some(&expired), "your certificate has expired"),
-        ("not for clients", Some(&server), "the node refused the handshake"),
+        ("not for clients", Some(&server), "your certificate is not for a client"),
         ("revoked", Some(&revoked), "your certificate is revoked"),
     ] {
         let status = site.call(identity).await.expect_err(case);

@@ -69,6 +69,12 @@ pub enum Error {
     /// The store does not answer.
     #[error("the view's store failed")]
     Store(#[source] Arc<fjall::Error>),
+    /// The disk under the store does not answer, or is full.
+    #[error("the view's disk failed")]
+    Disk(#[source] Arc<std::io::Error>),
+    /// Another process has the store open.
+    #[error("another process has it open")]
+    InUse,
     /// Stored bytes have not the form that they should have. Rebuild.
     #[error("a row of the view is corrupt: {0}")]
     Corrupt(&'static str),
@@ -94,7 +100,11 @@ pub enum Error {
 
 impl From<fjall::Error> for Error {
     fn from(error: fjall::Error) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Self::Disk(Arc::new(io)),
+            fjall::Error::Locked => Self::InUse,
+            other => Self::Store(Arc::new(other)),
+        }
     }
 }
 
@@ -104,7 +114,7 @@ impl From<Error> for crate::exchange::Error {
             Error::NotReady(_) | Error::Behind | Error::Reopening => Self::ViewBehind,
             Error::Closed => Self::Draining,
             Error::Corrupt(_) => Self::DataLoss(Arc::new(error)),
-            Error::Store(_) => Self::Internal(Arc::new(error)),
+            Error::Store(_) | Error::Disk(_) | Error::InUse => Self::Internal(Arc::new(error)),
             Error::Ahead(_) => Self::LogUnavailable(Arc::new(error)),
             Error::Log(error) => error.into(),
         }
@@ -207,7 +217,7 @@ impl View {
     /// Opens the store in a directory, or makes it. Blocking.
     ///
     /// # Errors
-    /// [`Error::Store`] where another process has it open, or it cannot be read.
+    /// [`Error::InUse`] where another process has it open; [`Error::Disk`]; [`Error::Store`] or [`Error::Corrupt`] where its files are damaged.
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
         let (store, live) = Store::open(path, options.cache_bytes)?;
         let mut datasets = HashMap::new();

@@ -181,6 +181,7 @@ fn read(path: &Path) -> Result<String, Error> {
 /// `shuqiao delete KIND NAME`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Delete {
+    /// What kind of resource.
     #[arg(value_enum)]
     kind: Kind,
     /// Its id, with or without its collection.

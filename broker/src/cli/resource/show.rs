@@ -18,10 +18,12 @@ use super::{
 /// `shuqiao get KIND NAME`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Get {
+    /// What kind of resource.
     #[arg(value_enum)]
     kind: Kind,
     /// Its id, with or without its collection: `taxation`, `departments/taxation`.
     name: String,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -43,8 +45,10 @@ async fn get<R: Resource>(client: &mut Client, name: &str, format: Format) -> Re
 /// `shuqiao list KIND`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct List {
+    /// What kind of resource.
     #[arg(value_enum)]
     kind: Kind,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -96,6 +100,7 @@ fn show_all<R: Resource>(resources: &[R], format: Format) -> Result<Exit, Error>
 /// `shuqiao describe KIND NAME`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Describe {
+    /// What kind of resource.
     #[arg(value_enum)]
     kind: Kind,
     /// Its id, with or without its collection.

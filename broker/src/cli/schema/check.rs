@@ -37,6 +37,7 @@ pub(in crate::cli) struct Check {
     /// Records to hold to the schema, of which there must be one: every rule that a record breaks is told with its place, and no value.
     #[arg(long = "record", value_name = "FILE")]
     records: Vec<PathBuf>,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -50,6 +50,7 @@ pub(in crate::cli) struct Diff {
     /// Hold the promise to every version that is given, not to the last one alone.
     #[arg(long)]
     transitive: bool,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

@@ -17,6 +17,7 @@ use super::{
 pub(in crate::cli) struct Describe {
     /// A name (`enterprise/v1`), a file or a directory.
     record_type: String,
+    /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]

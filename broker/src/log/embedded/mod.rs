@@ -88,7 +88,7 @@ impl Embedded {
     /// Opens the log, making its directory if there is none. Blocks: call it where that is fine.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a damaged store; [`Error::Unavailable`] where another process has it open.
+    /// [`Error::Corrupt`] for a damaged store; [`Error::InUse`] where another process has it open; [`Error::DiskFull`]; [`Error::Unavailable`].
     pub fn open(options: Options, clock: Clock, metrics: Metrics) -> Result<Self, Error> {
         let store = Shared::open_store(&options)?;
         let topics = Shared::load_topics(&store)?;

@@ -339,13 +339,17 @@ impl Change<'_> {
 /// What a failure of the store means.
 pub(super) fn error(cause: fjall::Error) -> Error {
     use fjall::{Error as Fjall, LsmError as Lsm};
-    match &cause {
+    match cause {
+        // The system's own words say more than what the library makes of them.
         Fjall::Io(io) | Fjall::Storage(Lsm::Io(io)) => match io.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Error::DiskFull(Arc::new(cause))
+                Error::DiskFull(Arc::new(io))
             }
-            _ => Error::Unavailable(Arc::new(cause)),
+            // A file that ends before it should, or is not there.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => Error::Corrupt(Arc::new(io)),
+            _ => Error::Unavailable(Arc::new(io)),
         },
+        Fjall::Locked => Error::InUse,
         Fjall::Storage(_)
         | Fjall::JournalRecovery(_)
         | Fjall::InvalidVersion(_)

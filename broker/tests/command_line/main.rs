@@ -1,50 +1,9 @@
 //! The command line against a node of its own: the real binary on both ends, mutual TLS between them, every answer and exit code as a script meets them.
 
-use std::{
-    io::Write,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
-};
+mod doors;
+mod site;
 
-const SHUQIAO: &str = env!("CARGO_BIN_EXE_shuqiao");
-const EXCHANGE: &str = "city.example";
-const DATASET: &str = "market-supervision.enterprise";
-const CODE: &str = "91330100MA00000740";
-/// A debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const ADMINISTRATOR: &str = "department/data-bureau/person/first";
-const OWNER: &str = "department/market-supervision/system/registry";
-const TAXATION: &str = "department/taxation/system/inbox";
-const BYSTANDER: &str = "department/civil-affairs/system/any";
-
-const DEPARTMENTS: &str = "
-kind: department
-name: market-supervision
-unified_social_credit_code: 11320600014149957J
-display_name: 市场监督管理局
----
-kind: department
-name: taxation
-unified_social_credit_code: 11320600014149965D
-display_name: 税务局
-roles: [auditor]
----
-kind: department
-name: civil-affairs
-unified_social_credit_code: '113206000141499738'
-display_name: 民政局
-";
-
-const SHARED: &str = r#"[
-  {"kind": "grant", "name": "market-supervision.taxation-enterprise", "dataset": "market-supervision.enterprise", "grantee": "taxation",
-   "fields": [{"path": "", "treatment": "clear"}], "purpose": "税务登记", "legal_basis": "税收征收管理法第六条",
-   "end_time": "2099-01-01T00:00:00.0001+08:00"},
-  {"kind": "dataset", "name": "market-supervision.enterprise", "record_type": "enterprise/v1", "title": "企业登记信息",
-   "sharing_class": "conditional", "partitions": 2, "listed": true}
-]"#;
+use site::{ADMINISTRATOR, BYSTANDER, CODE, DATASET, Node, OWNER, SHARED, TAXATION, alone, record, text};
 
 const SUBSCRIPTION: &str = "
 kind: subscription
@@ -55,158 +14,13 @@ start: beginning
 purpose: 税务登记
 ";
 
-/// A node, its authority and its callers' certificates, in a directory of their own.
-struct Node {
-    directory: tempfile::TempDir,
-    endpoint: String,
-    process: Child,
-}
-
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
-    }
-}
-
-impl Said {
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        self.out
-    }
-
-    /// A failure with this exit code whose text holds `what` and says what to do next.
-    #[track_caller]
-    fn fails(self, code: i32, what: &str) {
-        assert!(self.code == code && self.err.contains(what) && self.err.contains("next: "), "{code} {what}: {self:?}");
-    }
-}
-
-/// A command that needs no node.
-fn alone(arguments: &[&str], input: &str) -> Said {
-    run(Command::new(SHUQIAO).args(arguments).env_clear(), input)
-}
-
-fn run(command: &mut Command, input: &str) -> Said {
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the binary starts");
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
-    child.wait_with_output().expect("it ends").into()
-}
-
-impl Node {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let pki = directory.path().join("pki");
-        let at = |name: &str| pki.join(name).display().to_string();
-        let authority = ["--directory", &pki.display().to_string()].map(ToOwned::to_owned);
-        let issue = |what: &[&str]| {
-            let arguments: Vec<_> = what.iter().copied().chain(authority.iter().map(String::as_str)).collect();
-            alone(&arguments, "").ok()
-        };
-        issue(&["pki", "init", EXCHANGE]);
-        issue(&["pki", "issue", "server", "localhost"]);
-        for caller in [ADMINISTRATOR, OWNER, TAXATION, BYSTANDER] {
-            let [_, department, kind, name] = caller.split('/').collect::<Vec<_>>()[..] else { panic!("{caller}") };
-            issue(&["pki", "issue", kind, department, name]);
-        }
-        // Both are free now; whoever takes one in between makes the start fail, and the test with it.
-        let ports = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback"));
-        let [port, metrics_port] = ports.map(|listener| listener.local_addr().expect("bound").port());
-        let configuration = format!(
-            "[node]\nname = \"node-1\"\nexchange = \"{EXCHANGE}\"\ndata_dir = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n\
-             metrics_listen = \"127.0.0.1:{metrics_port}\"\nadministrators = [\"{ADMINISTRATOR}\"]\nlog_level = \"warn\"\n\
-             [tls]\ncertificate = \"{}\"\nkey = \"{}\"\nauthorities = \"{}\"\nrevocation_lists = \"{}\"\n\
-             [log.embedded]\nfree_bytes_min = \"16MiB\"\n",
-            directory.path().join("data").display(),
-            at("issued/server-localhost.pem"),
-            at("issued/server-localhost.key.pem"),
-            at("ca.pem"),
-            at("crl.pem"),
-        );
-        let file = directory.path().join("node.toml");
-        std::fs::write(&file, configuration).expect("written");
-        let process = Command::new(SHUQIAO).arg("serve").arg("--config").arg(&file).spawn().expect("it starts");
-        let node = Self { endpoint: format!("https://localhost:{port}"), directory, process };
-        let begin = std::time::SystemTime::now();
-        while node.ask(ADMINISTRATOR, &["status"], "").code != 0 {
-            assert!(begin.elapsed().expect("the clock goes on") < PATIENCE, "the node is not ready");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        node
-    }
-
-    /// A command of this caller's.
-    fn ask(&self, caller: &str, arguments: &[&str], input: &str) -> Said {
-        let pki = self.directory.path().join("pki");
-        let name = caller.replace('/', "-");
-        run(
-            Command::new(SHUQIAO)
-                .args(arguments)
-                .env_clear()
-                .env("SHUQIAO_ENDPOINT", &self.endpoint)
-                .env("SHUQIAO_AUTHORITIES", pki.join("ca.pem"))
-                .env("SHUQIAO_CERTIFICATE", pki.join(format!("issued/{name}.pem")))
-                .env("SHUQIAO_KEY", pki.join(format!("issued/{name}.key.pem"))),
-            input,
-        )
-    }
-
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.directory.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("in the directory")).expect("made");
-        std::fs::write(&path, content).expect("written");
-        path
-    }
-
-    /// Stops it, and looks at what it left before its directory goes.
-    fn stop_but_keep(mut self, look: impl FnOnce()) {
-        self.terminate();
-        look();
-    }
-
-    /// Stops it as a service manager does.
-    fn stop(mut self) {
-        self.terminate();
-    }
-
-    fn terminate(&mut self) {
-        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
-        assert!(asked.is_ok_and(|status| status.success()));
-        assert!(self.process.wait().expect("it ends").success(), "a drained node ends well");
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // After `stop` there is nothing left to kill.
-        drop(self.process.kill());
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
 #[test]
 fn resources_are_applied_shown_changed_and_deleted() {
     let node = Node::start();
-    node.file("manifests/10-departments.yaml", DEPARTMENTS);
+    node.file("manifests/10-departments.yaml", site::DEPARTMENTS);
     node.file("manifests/20-shared.json", SHARED);
     node.file("manifests/README.md", "no manifest");
-    let manifests = node.directory.path().join("manifests");
+    let manifests = node.path("manifests");
     let apply = ["apply", "-f", text(&manifests)];
 
     node.ask(OWNER, &apply, "").fails(5, "IDENTITY_UNKNOWN");
@@ -309,15 +123,9 @@ fn resources_are_applied_shown_changed_and_deleted() {
 
 #[test]
 fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
-    let node = Node::start();
-    node.ask(
-        ADMINISTRATOR,
-        &["apply", "-f", text(&node.file("d.yaml", DEPARTMENTS)), text(&node.file("s.json", SHARED))],
-        "",
-    )
-    .ok();
+    let node = Node::founded();
     node.ask(TAXATION, &["apply", "-f", "-"], SUBSCRIPTION).ok();
-    let record = format!(r#"{{"unified_social_credit_code": "{CODE}", "name": "杭州最小示例有限公司"}}"#);
+    let record = record();
     let said = node.ask(OWNER, &["publish", DATASET, "-o", "json"], &record).ok();
     let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((&said["read"], &said["accepted"]), (&1.into(), &1.into()), "{said}");
@@ -357,24 +165,11 @@ fn a_record_is_published_queried_subscribed_to_and_refused_without_a_grant() {
     node.stop();
 }
 
-impl Said {
-    #[track_caller]
-    fn code_is(self, code: i32) {
-        assert_eq!(self.code, code, "{self:?}");
-    }
-}
-
 #[test]
 fn a_receipt_is_verified_without_the_node_until_a_byte_of_it_changes() {
-    let node = Node::start();
-    node.ask(
-        ADMINISTRATOR,
-        &["apply", "-f", text(&node.file("d.yaml", DEPARTMENTS)), text(&node.file("s.json", SHARED))],
-        "",
-    )
-    .ok();
-    let file = node.directory.path().join("receipts.jsonl");
-    let record = format!(r#"{{"unified_social_credit_code": "{CODE}", "name": "杭州最小示例有限公司"}}"#);
+    let node = Node::founded();
+    let file = node.path("receipts.jsonl");
+    let record = record();
     let publish = ["publish", DATASET, "--source-version", "7", "--batch-records", "1", "--receipts", text(&file)];
     let said = node.ask(OWNER, &publish, &format!("{record}\n{}\n{record}\n", record.replace("0740", "0741")));
     assert!(said.code == 3 && !said.err.contains("--source-version"), "{said:?}");
@@ -383,29 +178,23 @@ fn a_receipt_is_verified_without_the_node_until_a_byte_of_it_changes() {
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     let key = status["receipt_public_key"].as_str().expect("a key").to_owned();
     node.ask(OWNER, &publish, &record).ok();
-    node.stop_but_keep(|| {
-        let receipts = std::fs::read_to_string(&file).expect("written");
-        assert_eq!(
-            receipts.lines().count(),
-            3,
-            "one a batch in which something was accepted, run after run: {receipts}"
-        );
-        let verify = ["receipt", "verify", text(&file), "--status", text(&status_file)];
-        let said = alone(&verify, "").ok();
-        assert_eq!(said.matches("good").count(), 3, "{said}");
-        alone(&["receipt", "verify", "--public-key", &key], &receipts).ok();
+    let _site = node.stop();
+    let receipts = std::fs::read_to_string(&file).expect("written");
+    assert_eq!(receipts.lines().count(), 3, "one a batch in which something was accepted, run after run: {receipts}");
+    let verify = ["receipt", "verify", text(&file), "--status", text(&status_file)];
+    let said = alone(&verify, "").ok();
+    assert_eq!(said.matches("good").count(), 3, "{said}");
+    alone(&["receipt", "verify", "--public-key", &key], &receipts).ok();
 
-        let tampered = receipts.replacen(r#""accepted_count":1"#, r#""accepted_count":2"#, 1);
-        let said = alone(&["receipt", "verify", "--public-key", &key, "-o", "json"], &tampered);
-        let answers: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
-        let verdicts = [0, 1, 2].map(|number| answers[number]["verdict"].as_str().unwrap_or("none").to_owned());
-        assert_eq!(verdicts, ["bad_signature", "good", "good"]);
-        said.fails(3, "1 of 3 receipts not signed");
-        alone(&["receipt", "verify", "--public-key", &"0".repeat(64)], &receipts)
-            .fails(3, "3 of 3 receipts not signed");
-        alone(&["receipt", "verify", "--public-key", "00"], &receipts).code_is(2);
-        alone(&["receipt", "verify", "--public-key", &key], "\n").code_is(3);
-    });
+    let tampered = receipts.replacen(r#""accepted_count":1"#, r#""accepted_count":2"#, 1);
+    let said = alone(&["receipt", "verify", "--public-key", &key, "-o", "json"], &tampered);
+    let answers: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    let verdicts = [0, 1, 2].map(|number| answers[number]["verdict"].as_str().unwrap_or("none").to_owned());
+    assert_eq!(verdicts, ["bad_signature", "good", "good"]);
+    said.fails(3, "1 of 3 receipts not signed");
+    alone(&["receipt", "verify", "--public-key", &"0".repeat(64)], &receipts).fails(3, "3 of 3 receipts not signed");
+    alone(&["receipt", "verify", "--public-key", "00"], &receipts).code_is(2);
+    alone(&["receipt", "verify", "--public-key", &key], "\n").code_is(3);
 }
 
 #[test]
