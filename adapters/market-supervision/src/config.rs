@@ -79,16 +79,17 @@ impl Config {
     pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         match (&self.file, &self.database) {
-            (Some(file), None) => file.mistakes(&mut mistakes),
-            (None, Some(database)) => database.mistakes(&mut mistakes),
+            (Some(_), None) | (None, Some(_)) => {}
             (Some(_), Some(_)) => mistakes.push("file, database: give one of them, not both".into()),
-            (None, None) => mistakes.push("file, database: give one of them".into()),
+            (None, None) => mistakes.push("file, database: one of them must be there".into()),
         }
+        mistakes.extend(self.file.iter().flat_map(FileConfig::mistakes));
+        mistakes.extend(self.database.iter().flat_map(DatabaseConfig::mistakes));
         for (field, name) in
             [("unified_social_credit_code", &self.columns.unified_social_credit_code), ("name", &self.columns.name)]
         {
             if name.is_empty() {
-                mistakes.push(format!("columns.{field}: the record needs it, so it needs a column"));
+                mistakes.push(format!("columns.{field}: must name a column: no record is without it"));
             }
         }
         mistakes

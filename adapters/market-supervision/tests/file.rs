@@ -267,10 +267,10 @@ async fn a_first_row_in_the_place_of_the_header_is_not_quoted() {
     let cr = |text: &str| text.replace("\r\n", "\r");
     let many: String = (0..2_000).map(|number| line("示例厂", &code(number), "N/A")).collect();
     for (content, words) in [
-        (row.clone(), "has 10 column(s), none that is configured; is the header line missing?"),
+        (row.clone(), "has 10 columns, none that is configured; is the header line missing?"),
         (cr(&format!("{HEADER}{row}")), "do lines end with CR alone?"),
         (cr(&format!("{HEADER}{many}")), "do lines end with CR alone?"),
-        (format!("企业名称,示例街道 8 号\r\n{row}"), "2 column(s), of which 企业名称 are configured"),
+        (format!("企业名称,示例街道 8 号\r\n{row}"), "2 columns, of which 企业名称 are configured"),
     ] {
         std::fs::write(&path, &content).expect("writes");
         let error = open(&table(&path, "utf-8"), None, true).await.next_batch().await.expect_err("no header");

@@ -241,6 +241,9 @@ impl DeadLetters {
     }
 }
 
+/// What to do about a mistake in a configuration.
+const WHOLE_EXAMPLE: &str = "see `shuqiao-adapter describe ADAPTER --example`: every key, and what it means";
+
 impl File {
     fn read(&self) -> Result<(&'static dyn ErasedAdapter, Config), config::Mistakes> {
         let adapters = adapters();
@@ -252,8 +255,10 @@ impl File {
     }
 
     fn load(&self) -> Result<(&'static dyn ErasedAdapter, Config), Failure> {
-        self.read()
-            .map_err(|mistakes| Failure::new(Exit::Configuration, format!("{}: {mistakes}", self.config.display())))
+        self.read().map_err(|mistakes| {
+            let message = format!("{}: {mistakes}\n{WHOLE_EXAMPLE}", self.config.display());
+            Failure::new(Exit::Configuration, message)
+        })
     }
 }
 
@@ -314,8 +319,9 @@ async fn check(file: &File) -> Result<Exit, Failure> {
         Ok((adapter, config)) => shuqiao_adapter_sdk::check::check(adapter, &config).await,
         Err(config::Mistakes(mistakes)) => {
             let mut report = CheckReport::default();
-            for mistake in mistakes {
-                report.failed("configuration", mistake, "see `shuqiao-adapter describe ADAPTER --example`");
+            let last = mistakes.len();
+            for (mistake, number) in mistakes.into_iter().zip(1..) {
+                report.failed("configuration", mistake, if number == last { WHOLE_EXAMPLE } else { "" });
             }
             output::check(&report, file.output);
             return Ok(Exit::Configuration);

@@ -117,9 +117,12 @@ pub(crate) fn resync(anew: &Anew, format: Format) {
         return json(anew);
     }
     let Anew { records, deletions, next_sequence } = anew;
+    let (were, wait) = (if *records == 1 { "was" } else { "were" }, if *deletions == 1 { "waits" } else { "wait" });
     say(format!(
-        "the next run reads the source from its beginning and publishes it once more, from sequence {next_sequence} on: {records} record(s) were published, \
-         {deletions} deletion(s) wait already"
+        "the next run reads the source from its beginning and publishes it once more, from sequence {next_sequence} on: {records} {} {were} published, \
+         {deletions} {} {wait} already",
+        plural(*records, "record"),
+        plural(*deletions, "deletion"),
     ));
 }
 

@@ -41,7 +41,7 @@ fn credentials(directory: &Path) {
 fn configuration(directory: &Path, more: &str) -> String {
     let at = directory.display();
     format!(
-        "adapter = 'market-supervision'\n[broker]\nendpoint = 'https://127.0.0.1:1'\nca = '{at}/ca.pem'\n\
+        "adapter = 'market-supervision'\n[broker]\nendpoint = 'https://127.0.0.1:1'\nauthorities = '{at}/ca.pem'\n\
          certificate = '{at}/system.pem'\nkey = '{at}/system.key'\n[state]\npath = '{at}/state.db'\n[publish]\n\
          dataset = 'market-supervision.enterprise'\nrecord_type = 'enterprise/v1'\n{more}\n\
          [market-supervision.file]\npath = '{at}/export.csv'\nencoding = 'utf-8'\n"
@@ -107,31 +107,64 @@ fn every_adapter_of_the_build_is_described_and_its_example_is_a_whole_configurat
     assert_eq!(unknown.status.code(), Some(2));
 }
 
+/// Goal: one reading tells everything, several mistakes of one section too, each by its key and with what would be right; and no value, which may be a password.
 #[test]
 fn every_mistake_of_a_configuration_is_told_at_once() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("adapter.toml");
     fs::write(
         &path,
-        "adapter = 'market-supervision'\n[broker]\nendpoint = 'http://plain'\nca = 'a'\ncertificate = 'b'\nkey = 'c'\n[state]\n\
-         path = 's'\n[publish]\ndataset = 'd'\nrecord_type = 'licence/v1'\nbatch_records = 0\n[run]\nonce_idle = 'soon'\n\
-         [weather]\n[market-supervision.file]\npath = ''\ndelimiter = 'x'\n[market-supervision.database]\ntable = 't'\nkey = 'k'\n\
-         updated = 'u'\n",
+        "adapter = 'market-supervision'\n[broker]\nendpoint = 'http://plain'\nca = 'a'\ncertificate = 5\nkey = 'c'\n\
+         connect_timeout = 4711\n[publish]\ndataset = ''\nrecord_type = 'licence/v1'\nbatch_records = 0\n\
+         batch_bytes = 'many'\n[subscribe]\nsubscription = 's'\nwindow = 0\n[run]\nonce_idle = 'soon'\nshutdown_grace = 'later'\n\
+         [metrics]\nlisten = 'here'\n[weather]\n[market-supervision.file]\npath = ''\ndelimiter = 'x'\nencoding = 'ascii'\n\
+         [market-supervision.database]\nurl = 4711\ntable = 't'\nkey = ''\nupdated = 'u'\npage = 'x'\n\
+         [market-supervision.columns]\nname = ''\nnames = 'x'\n",
     )
     .expect("writes");
+    let expected = [
+        "broker.endpoint: must be https://host:port",
+        "broker.ca: is unknown; known here: endpoint, server_name, authorities,",
+        "broker.authorities: is missing",
+        "broker.certificate: must be a path in quotes, not a whole number",
+        "broker.connect_timeout: must be a duration, like \"30s\" or \"2m\"",
+        "state.path: is missing",
+        "publish.dataset: must name a dataset",
+        "publish.record_type: must be one that the adapter market-supervision maps to: enterprise/v1",
+        "publish.batch_records: must be from 1 to 1000",
+        "publish.batch_bytes: must be a size, like \"4MiB\"",
+        "subscribe: must be left out: the adapter market-supervision has no sink",
+        "subscribe.window (environment variable SHUQIAO_ADAPTER__SUBSCRIBE__WINDOW): must be from 1 to 10000",
+        "run.once_idle: must be a duration",
+        "run.shutdown_grace: must be a duration",
+        "metrics.listen: must be an IP address and port",
+        "weather: is unknown; known here: adapter, broker, state,",
+        "market-supervision.file, market-supervision.database: give one of them, not both",
+        "market-supervision.file.path: must name a file",
+        "market-supervision.file.delimiter: must be one ASCII character",
+        "market-supervision.file.encoding: must be one of utf-8, gb18030, gbk",
+        "market-supervision.database.url: must be text in quotes, not a whole number",
+        "market-supervision.database.key: must have from 1 to 64 characters",
+        "market-supervision.database.page: must be a whole number",
+        "market-supervision.columns.name: must name a column",
+        "market-supervision.columns.names: is unknown",
+    ];
     for command in ["check", "run", "reconcile"] {
-        let output = program().args([command, "--config"]).arg(&path).output().expect("runs");
+        let output = program()
+            .args([command, "--config"])
+            .arg(&path)
+            .env("SHUQIAO_ADAPTER__SUBSCRIBE__WINDOW", "10001")
+            .output()
+            .expect("runs");
         let told = text(&output);
         assert_eq!(output.status.code(), Some(3), "{command}: {told}");
-        for mistake in [
-            "[broker] endpoint: must be https",
-            "record_type: the adapter market-supervision maps to enterprise/v1",
-            "batch_records: must be 1-1000",
-            "[run] not a duration",
-            "weather: unknown key or section",
-            "file, database: give one of them, not both",
-        ] {
-            assert!(told.contains(mistake), "{command}: {mistake}: {told}");
+        for mistake in expected {
+            assert_eq!(told.matches(mistake).count(), 1, "{command}: {mistake}: {told}");
+        }
+        assert!(!told.contains("4711"), "{command}: {told}");
+        assert!(told.contains("describe ADAPTER --example"), "{command}: {told}");
+        if command != "check" {
+            assert!(told.contains(&format!("has {} mistakes", expected.len())), "{command}: {told}");
         }
     }
 }

@@ -7,19 +7,23 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AdapterError, CheckReport, MappingError, Position, Sink, Source, SourceRecord, config::Config};
+use crate::{
+    AdapterError, CheckReport, MappingError, Position, Sink, Source, SourceRecord,
+    config::{Config, own_table},
+};
 
 /// A department's adapter. Implemented on a unit struct; does each thing once, and leaves retry, deadlines, dead letters, metrics and
 /// shutdown to the runner.
 #[async_trait]
 pub trait Adapter: Send + Sync + 'static {
-    /// The adapter's own table of the configuration file. Derive `Deserialize` with `deny_unknown_fields`.
+    /// The adapter's own table of the configuration file. Derive `Deserialize`: unknown keys are refused, and every mistake is told at once, without more.
     type Config: DeserializeOwned + Send + Sync + 'static;
 
     /// What it is called and what it does.
     fn descriptor() -> Descriptor;
 
-    /// Mistakes that the type cannot express, all of them, each as "key: what is wrong". Pure; called before anything opens.
+    /// Mistakes that the type cannot express, all of them, each as "key: what would be right", or "key, key: …"; a key within a section as
+    /// "section.key". Pure; called before anything opens, also beside mistakes that the type did find: those of the same keys are then not told twice.
     fn mistakes(_config: &Self::Config) -> Vec<String> {
         Vec::new()
     }
@@ -86,7 +90,7 @@ impl Context {
     }
 }
 
-/// What an adapter opened.
+/// What an adapter opened. One with both roles sets the other field, too.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Roles {
@@ -154,15 +158,7 @@ pub(crate) async fn open_sink(adapter: &dyn ErasedAdapter, config: &Config) -> R
 }
 
 fn parse<A: Adapter>(table: &toml::Table) -> Result<A::Config, Vec<String>> {
-    let name = A::descriptor().name;
-    let config: A::Config =
-        table.clone().try_into().map_err(|error: toml::de::Error| vec![format!("[{name}] {}", error.message())])?;
-    let mistakes = A::mistakes(&config);
-    if mistakes.is_empty() {
-        Ok(config)
-    } else {
-        Err(mistakes.into_iter().map(|mistake| format!("[{name}] {mistake}")).collect())
-    }
+    own_table(A::descriptor().name, table, A::mistakes)
 }
 
 fn parse_to_open<A: Adapter>(table: &toml::Table) -> Result<A::Config, AdapterError> {

@@ -105,7 +105,7 @@ fn batch(lines: &[&str]) -> Batch {
 
 fn config(directory: &Path, mended: bool) -> Config {
     let text = format!(
-        "adapter = 'small'\n[broker]\nendpoint = 'https://localhost:1'\nca = 'a'\ncertificate = 'b'\nkey = 'c'\n[state]\n\
+        "adapter = 'small'\n[broker]\nendpoint = 'https://localhost:1'\nauthorities = 'a'\ncertificate = 'b'\nkey = 'c'\n[state]\n\
          path = '{}/state.db'\n[publish]\ndataset = 'd.d'\nrecord_type = 'enterprise/v1'\n[small]\nmended = {mended}\n",
         directory.display()
     );
@@ -407,7 +407,7 @@ async fn the_books_balance_after_every_step_of_any_history() {
 #[test]
 fn the_environment_reaches_sections_within_sections() {
     let mut table: toml::Table =
-        "[market-supervision.database]\ntable = 't'\n[broker]\nca = 'a'\n".parse().expect("TOML");
+        "[market-supervision.database]\ntable = 't'\n[broker]\nkey = 'a'\n".parse().expect("TOML");
     let environment = [
         ("SHUQIAO_ADAPTER__MARKET_SUPERVISION__DATABASE__URL", "mysql://host/db"),
         ("SHUQIAO_ADAPTER__BROKER__ENDPOINT", "https://other:1"),
@@ -417,7 +417,7 @@ fn the_environment_reaches_sections_within_sections() {
     ];
     config::override_from(&mut table, environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter());
     let expected: toml::Table =
-        "[market-supervision.database]\ntable = 't'\nurl = 'mysql://host/db'\n[broker]\nca = 'a'\n\
+        "[market-supervision.database]\ntable = 't'\nurl = 'mysql://host/db'\n[broker]\nkey = 'a'\n\
                                  endpoint = 'https://other:1'\n[new]\nkey = 'value'\n"
             .parse()
             .expect("TOML");

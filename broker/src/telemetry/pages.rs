@@ -1,6 +1,9 @@
 //! The server of pages in clear, for whoever reaches its port.
 //!
 //! Bounded, because its port has no access control: without it, sockets that say half a request would take every file descriptor of the process.
+//!
+//! Stands alike in `adapters/runner/src/telemetry/pages.rs`: the crates that both may name, `proto` and `schemas`,
+//! are no place for a server. What changes here changes there.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -102,7 +102,7 @@ impl Adapter {
 /// What both configurations say: where the exchange is, and who we are to it.
 fn common(directory: &Directory, endpoint: &str, member: Member) -> String {
     format!(
-        "[broker]\nendpoint = \"{endpoint}\"\nca = {}\ncertificate = {}\nkey = {}\n\n[state]\npath = {}\n",
+        "[broker]\nendpoint = \"{endpoint}\"\nauthorities = {}\ncertificate = {}\nkey = {}\n\n[state]\npath = {}\n",
         directory.quoted(identities::authority()),
         directory.quoted(member.certificate()),
         directory.quoted(member.key()),

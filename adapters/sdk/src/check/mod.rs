@@ -30,7 +30,7 @@ pub async fn check(adapter: &dyn ErasedAdapter, config: &Config) -> CheckReport 
         Err(error) => report.failed(
             "exchange",
             chain(&error),
-            "check broker.endpoint, broker.ca, the network, and that the certificate is of this exchange and not revoked",
+            "check broker.endpoint, broker.authorities, the network, and that the certificate is of this exchange and not revoked",
         ),
     }
     report.extend(adapter.check_with(&config.table).await);
@@ -58,7 +58,7 @@ async fn certificate(config: &Config, report: &mut CheckReport) -> Option<Identi
     };
     match identity {
         Err(error) => {
-            report.failed("certificate", chain(&error), "see broker.ca, broker.certificate and broker.key");
+            report.failed("certificate", chain(&error), "see broker.authorities, broker.certificate and broker.key");
             None
         }
         Ok(identity) => {

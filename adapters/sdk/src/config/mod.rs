@@ -1,10 +1,11 @@
 //! One TOML file an adapter: where the exchange is, who we are, what we publish or subscribe to, where the state lives, and the adapter's own
 //! table.
 //!
-//! Unknown keys are refused, and all mistakes are told at once, each with its path. Environment variables
+//! Unknown keys are refused, and all mistakes are told at once, each with its path, the rule, and no value. Environment variables
 //! `SHUQIAO_ADAPTER__{SECTION}__{KEY}` override single values, for addresses and secrets; a section within a section is one `__` more.
 
 mod parse;
+mod section;
 mod values;
 
 use std::{
@@ -17,6 +18,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 pub use parse::{Mistakes, from_text, load, override_from};
+pub(crate) use section::own_table;
 pub use values::{Secret, duration, secret_of};
 
 /// A whole configuration. Build it with [`load`] or [`from_text`], or as a value for an adapter in the same process.
@@ -47,7 +49,7 @@ impl Config {
         let broker = Broker {
             endpoint: "https://127.0.0.1:1".into(),
             server_name: None,
-            ca: PathBuf::new(),
+            authorities: PathBuf::new(),
             certificate: PathBuf::new(),
             key: PathBuf::new(),
             connect_timeout: values::ten_seconds(),
@@ -74,8 +76,8 @@ pub struct Broker {
     pub endpoint: String,
     /// The name in the server's certificate, where it is not the endpoint's host.
     pub server_name: Option<String>,
-    /// PEM file: whom we trust.
-    pub ca: PathBuf,
+    /// PEM file: the authorities whose certificates we take for the exchange's.
+    pub authorities: PathBuf,
     /// PEM file: our chain, leaf first. Read again at every connection, so a rotated certificate needs no restart.
     pub certificate: PathBuf,
     /// PEM file: our private key.

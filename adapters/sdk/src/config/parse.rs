@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use serde::Deserialize;
+use toml::{Table, Value, de::DeTable};
 
-use super::{Broker, Config, Metrics, Publish, Run, StateFile, Subscribe};
+use super::{
+    Broker, Config, Metrics, Publish, Run, StateFile, Subscribe,
+    section::{self, Reading},
+};
 use crate::{ErasedAdapter, plural};
 
-/// Everything that is wrong with a configuration, a line each.
+/// Everything that is wrong with a configuration, a line each: the key, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration has {} {}:\n  {}", .0.len(), plural(.0.len() as u64, "mistake"), .0.join("\n  "))]
 pub struct Mistakes(pub Vec<String>);
@@ -26,6 +29,20 @@ pub fn load(
     from_text(&text, adapters, environment)
 }
 
+/// Everything but the adapter's own table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sections {
+    adapter: String,
+    broker: Broker,
+    state: StateFile,
+    publish: Option<Publish>,
+    subscribe: Option<Subscribe>,
+    #[serde(default)]
+    run: Run,
+    metrics: Option<Metrics>,
+}
+
 /// As [`load`], from text.
 ///
 /// # Errors
@@ -35,152 +52,179 @@ pub fn from_text(
     adapters: &[&'static dyn ErasedAdapter],
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, Mistakes> {
-    let mut table: Table = text.parse().map_err(|error: toml::de::Error| Mistakes(vec![error.to_string()]))?;
-    override_from(&mut table, environment);
-    let mut reader = Reader { table, mistakes: Vec::new() };
-
-    let adapter: Option<String> = reader.required("adapter");
-    let broker: Option<Broker> = reader.required("broker");
-    let state: Option<StateFile> = reader.required("state");
-    let publish: Option<Publish> = reader.optional("publish");
-    let subscribe: Option<Subscribe> = reader.optional("subscribe");
-    let run: Option<Run> = reader.optional("run");
-    let metrics: Option<Metrics> = reader.optional("metrics");
-    let own: Option<Table> = adapter.as_deref().and_then(|name| reader.optional(name));
-    let Reader { table: rest, mut mistakes } = reader;
-    mistakes.extend(rest.keys().map(|key| format!("{key}: unknown key or section")));
-
-    if let Some(broker) = &broker {
-        check_broker(broker, &mut mistakes);
+    let mut table = syntax(text)?;
+    let overridden = override_from(&mut table, environment);
+    // A section that is not there is read as empty: its keys are then missing.
+    for section in ["broker", "state"] {
+        table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     }
-    if let Some(publish) = &publish {
-        check_publish(publish, &mut mistakes);
-    }
-    if let Some(subscribe) = &subscribe {
-        if subscribe.subscription.is_empty() {
-            mistakes.push("[subscribe] subscription: empty".into());
+    let name = table.get("adapter").and_then(Value::as_str).map(str::to_owned);
+    let adapter = adapters.iter().find(|adapter| Some(adapter.describe().name) == name.as_deref());
+    let own = adapter.and_then(|adapter| table.remove(adapter.describe().name));
+    let mut reading = section::read::<Sections>("", &table);
+    if let Some(sections) = reading.read.take() {
+        rules(&sections, &mut reading);
+        match adapter {
+            Some(adapter) => fits(*adapter, &sections, &mut reading),
+            None => {
+                let known: Vec<_> = adapters.iter().map(|adapter| adapter.describe().name).collect();
+                reading.rule("adapter", &format!("must be one that this build has: {}", known.join(", ")));
+            }
         }
-        if !(1..=10_000).contains(&subscribe.window) {
-            mistakes.push("[subscribe] window: must be 1-10000".into());
+        reading.read = Some(sections);
+    }
+    let own = match (own, &name) {
+        (Some(Value::Table(own)), _) => own,
+        (None, _) | (_, None) => Table::new(),
+        (Some(_), Some(name)) => {
+            reading.rule(name, &format!("must be a table: [{name}]"));
+            Table::new()
         }
-    }
-    if run.as_ref().and_then(|run| run.purpose.as_deref()).is_some_and(|purpose| purpose.trim().is_empty()) {
-        mistakes.push("[run] purpose: empty; leave it out, or say what the exchange is asked for".into());
-    }
-    let own = own.unwrap_or_default();
-    if let Some(name) = &adapter {
-        check_adapter(name, adapters, &own, publish.as_ref(), subscribe.is_some(), &mut mistakes);
-    }
-    match (adapter, broker, state, mistakes.is_empty()) {
-        (Some(adapter), Some(broker), Some(state), true) => {
-            Ok(Config { adapter, broker, state, publish, subscribe, run: run.unwrap_or_default(), metrics, table: own })
+    };
+    let mut mistakes = reading.mistakes;
+    mistakes.extend(adapter.map(|adapter| adapter.config_mistakes(&own)).unwrap_or_default());
+    match reading.read {
+        Some(Sections { adapter, broker, state, publish, subscribe, run, metrics }) if mistakes.is_empty() => {
+            Ok(Config { adapter, broker, state, publish, subscribe, run, metrics, table: own })
         }
-        _ => Err(Mistakes(mistakes)),
+        _ => Err(Mistakes(mistakes.into_iter().map(|mistake| with_variable(mistake, &overridden)).collect())),
     }
 }
 
+/// The text as a table; or each place where it is no TOML. Its lines are not quoted: one may hold a password.
+fn syntax(text: &str) -> Result<Table, Mistakes> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let line = |error: &toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            before.matches('\n').count() + 1
+        };
+        let mut told: Vec<_> = errors.iter().map(|error| (line(error), error.message())).collect();
+        told.sort_unstable();
+        return Err(Mistakes(told.into_iter().map(|(line, message)| format!("line {line}: {message}")).collect()));
+    }
+    text.parse().map_err(|error: toml::de::Error| Mistakes(vec![error.message().to_owned()]))
+}
+
+/// Says so where what is wrong does not stand in the file.
+fn with_variable(mistake: String, overridden: &[(String, String)]) -> String {
+    let from = |(path, variable): &(String, String)| {
+        let message = mistake.strip_prefix(path)?.strip_prefix(": ")?;
+        Some(format!("{path} (environment variable {variable}): {message}"))
+    };
+    overridden.iter().find_map(from).unwrap_or(mistake)
+}
+
 /// Puts `SHUQIAO_ADAPTER__{SECTION}__{KEY}` into the table: section and key in upper case, `-` as `_`, a section within a section behind one more
-/// `__`. A value is taken as text.
-pub fn override_from(table: &mut Table, environment: impl Iterator<Item = (String, String)>) {
+/// `__`. Returns each key's path, with the variable's name.
+pub fn override_from(table: &mut Table, environment: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let mut overridden = Vec::new();
     for (name, value) in environment {
         let Some(path) = name.strip_prefix("SHUQIAO_ADAPTER__") else { continue };
         let path = path.to_ascii_lowercase();
         let Some((sections, key)) = path.rsplit_once("__") else { continue };
-        let mut place = Some(&mut *table);
+        let (mut place, mut at) = (Some(&mut *table), String::new());
         for section in sections.split("__") {
             place = place.and_then(|table| {
                 // `[market-supervision]` is MARKET_SUPERVISION in the environment: prefer the section that is there.
                 let there = table.keys().find(|existing| existing.replace('-', "_") == section).cloned();
-                let entry = table.entry(there.unwrap_or_else(|| section.to_owned()));
-                entry.or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+                let section = there.unwrap_or_else(|| section.to_owned());
+                at.push_str(&section);
+                at.push('.');
+                table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
             });
         }
         if let Some(section) = place {
             section.insert(key.to_owned(), Value::String(value));
+            overridden.push((at + key, name));
         }
     }
+    overridden
 }
 
-struct Reader {
-    table: Table,
-    mistakes: Vec<String>,
-}
-
-impl Reader {
-    fn optional<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        let value = self.table.remove(key)?;
-        let is_table = value.is_table();
-        match value.try_into() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                let place = if is_table { format!("[{key}]") } else { format!("{key}:") };
-                self.mistakes.push(format!("{place} {}", error.message()));
-                None
-            }
+/// What the types cannot express.
+fn rules(sections: &Sections, reading: &mut Reading<Sections>) {
+    let Sections { broker, state, publish, subscribe, run, .. } = sections;
+    let is_https = |uri: http::Uri| uri.scheme_str() == Some("https") && uri.host().is_some();
+    if !broker.endpoint.parse().is_ok_and(is_https) {
+        reading.rule("broker.endpoint", "must be https://host:port");
+    }
+    let files = [
+        ("broker.authorities", &broker.authorities),
+        ("broker.certificate", &broker.certificate),
+        ("broker.key", &broker.key),
+        ("state.path", &state.path),
+    ];
+    for (key, _) in files.into_iter().filter(|(_, path)| path.as_os_str().is_empty()) {
+        reading.rule(key, "must name a file");
+    }
+    if let Some(publish) = publish {
+        if publish.dataset.is_empty() {
+            reading
+                .rule("publish.dataset", "must name a dataset of your department, as in market-supervision.enterprise");
+        }
+        if !(1..=1_000).contains(&publish.batch_records) {
+            reading.rule("publish.batch_records", "must be from 1 to 1000");
+        }
+        if !(4 << 10..=4 << 20).contains(&publish.batch_bytes.as_u64()) {
+            reading.rule("publish.batch_bytes", "must be from 4KiB to 4MiB");
+        }
+        if publish.outbox_bytes.as_u64() < 1 << 20 {
+            reading.rule("publish.outbox_bytes", "must be at least 1MiB");
         }
     }
-
-    fn required<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        if !self.table.contains_key(key) {
-            self.mistakes.push(format!("{key}: missing"));
+    if let Some(subscribe) = subscribe {
+        if subscribe.subscription.is_empty() {
+            reading.rule(
+                "subscribe.subscription",
+                "must name a subscription of your department, as in taxation.enterprise",
+            );
         }
-        self.optional(key)
+        if !(1..=10_000).contains(&subscribe.window) {
+            reading.rule("subscribe.window", "must be from 1 to 10000");
+        }
+    }
+    if run.purpose.as_deref().is_some_and(|purpose| purpose.trim().is_empty()) {
+        reading.rule("run.purpose", "must say what the exchange is asked for, or be left out");
     }
 }
 
-fn check_broker(broker: &Broker, mistakes: &mut Vec<String>) {
-    match broker.endpoint.parse::<http::Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("https") && uri.host().is_some() => {}
-        _ => mistakes.push("[broker] endpoint: must be https://host:port".into()),
-    }
-}
-
-fn check_publish(publish: &Publish, mistakes: &mut Vec<String>) {
-    if publish.dataset.is_empty() {
-        mistakes.push("[publish] dataset: empty".into());
-    }
-    if !publish.record_type.contains("/v") {
-        mistakes.push("[publish] record_type: must be name/vN, as in enterprise/v1".into());
-    }
-    if !(1..=1_000).contains(&publish.batch_records) {
-        mistakes.push("[publish] batch_records: must be 1-1000".into());
-    }
-    if !(4 << 10..=4 << 20).contains(&publish.batch_bytes.as_u64()) {
-        mistakes.push("[publish] batch_bytes: must be 4KiB-4MiB".into());
-    }
-    if publish.outbox_bytes.as_u64() < 1 << 20 {
-        mistakes.push("[publish] outbox_bytes: must be at least 1MiB".into());
-    }
-}
-
-fn check_adapter(
-    name: &str,
-    adapters: &[&'static dyn ErasedAdapter],
-    own: &Table,
-    publish: Option<&Publish>,
-    subscribes: bool,
-    mistakes: &mut Vec<String>,
-) {
-    let Some(adapter) = adapters.iter().find(|adapter| adapter.describe().name == name) else {
-        let known: Vec<_> = adapters.iter().map(|adapter| adapter.describe().name).collect();
-        mistakes.push(format!("adapter: no adapter is called {name:?}; this build has {}", known.join(", ")));
-        return;
-    };
+/// What the adapter can do, beside what the file asks of it.
+fn fits(adapter: &dyn ErasedAdapter, sections: &Sections, reading: &mut Reading<Sections>) {
     let descriptor = adapter.describe();
-    if publish.is_some() && !descriptor.source {
-        mistakes.push(format!("[publish] the adapter {name} has no source"));
+    let name = descriptor.name;
+    match &sections.publish {
+        Some(_) if !descriptor.source => {
+            reading.rule("publish", &format!("must be left out: the adapter {name} has no source"));
+        }
+        Some(publish) if !descriptor.record_types.contains(&publish.record_type.as_str()) => {
+            let known = descriptor.record_types.join(", ");
+            reading.rule("publish.record_type", &format!("must be one that the adapter {name} maps to: {known}"));
+        }
+        _ => {}
     }
-    if let Some(publish) = publish
-        && !descriptor.record_types.contains(&publish.record_type.as_str())
-    {
-        let known = descriptor.record_types.join(", ");
-        mistakes.push(format!("[publish] record_type: the adapter {name} maps to {known}"));
+    if sections.subscribe.is_some() && !descriptor.sink {
+        reading.rule("subscribe", &format!("must be left out: the adapter {name} has no sink"));
     }
-    if subscribes && !descriptor.sink {
-        mistakes.push(format!("[subscribe] the adapter {name} has no sink"));
+    if sections.publish.is_none() && sections.subscribe.is_none() {
+        let wanted = match (descriptor.source, descriptor.sink) {
+            (true, true) => "publish, subscribe",
+            (true, false) => "publish",
+            (false, _) => "subscribe",
+        };
+        reading.rule(wanted, "is missing: without it the adapter would do nothing");
     }
-    if publish.is_none() && !subscribes {
-        mistakes.push("neither [publish] nor [subscribe] is there: the adapter would do nothing".into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_toml_is_told_by_its_lines_and_no_line_is_quoted() {
+        let Err(Mistakes(told)) = syntax("a = 1\npassword = secret\n\n[broker\nb = 2\n") else { panic!("is no TOML") };
+        assert!(told.len() >= 2 && told[0].starts_with("line 2: "), "{told:#?}");
+        assert!(told.iter().any(|mistake| mistake.starts_with("line 4: ")), "{told:#?}");
+        assert!(!told.join("").contains("secret"), "{told:#?}");
     }
-    mistakes.extend(adapter.config_mistakes(own));
 }

@@ -43,7 +43,7 @@ pub async fn secret_of(key: &str, value: Option<&Secret>, file: Option<&Path>) -
             })?;
             Ok(Secret::new(text.trim()))
         }
-        (None, None) => Err(AdapterError::configuration(format!("{key}: missing"))),
+        (None, None) => Err(AdapterError::configuration(format!("{key}: is missing"))),
     }
 }
 
@@ -52,8 +52,9 @@ pub async fn secret_of(key: &str, value: Option<&Secret>, file: Option<&Path>) -
 /// # Errors
 /// The deserializer's.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|_| D::Error::custom("not a duration; write it as `30s` or `2m`"))
+    let text = String::deserialize(deserializer).ok();
+    let parsed = text.and_then(|text| humantime::parse_duration(&text).ok());
+    parsed.ok_or_else(|| D::Error::custom("must be a duration, like \"30s\" or \"2m\""))
 }
 
 pub(super) fn ten_seconds() -> Duration {

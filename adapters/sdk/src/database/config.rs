@@ -67,35 +67,37 @@ fn thirty_seconds() -> Duration {
 }
 
 impl DatabaseConfig {
-    /// What the type cannot express, for [`crate::Adapter::mistakes`].
-    pub fn mistakes(&self, mistakes: &mut Vec<String>) {
+    /// What the type cannot express, for [`crate::Adapter::mistakes`] of a configuration that calls it `database`.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
         match (&self.url, &self.url_file) {
             (Some(url), None) if !is_mysql(url.reveal()) => {
                 mistakes.push("database.url: must begin with mysql://".into());
             }
             (Some(_), None) | (None, Some(_)) => {}
             (Some(_), Some(_)) => mistakes.push("database.url, database.url_file: give one of them, not both".into()),
-            (None, None) => mistakes.push("database.url: missing (or give database.url_file)".into()),
+            (None, None) => mistakes.push("database.url, database.url_file: one of them must be there".into()),
         }
         let deleted = self.deleted.as_ref().map(|deleted| ("deleted.column", &deleted.column));
         let names = [("table", &self.table), ("key", &self.key), ("updated", &self.updated)];
         for (field, name) in names.into_iter().chain(deleted) {
             if name.is_empty() || name.chars().count() > IDENTIFIER_CHARACTERS_MAX || name.contains('\0') {
-                mistakes.push(format!("database.{field}: must have 1-{IDENTIFIER_CHARACTERS_MAX} characters"));
+                mistakes.push(format!("database.{field}: must have from 1 to {IDENTIFIER_CHARACTERS_MAX} characters"));
             }
         }
         if self.deleted.as_ref().is_some_and(|deleted| deleted.values.is_empty()) {
-            mistakes.push("database.deleted.values: name at least one value".into());
+            mistakes.push("database.deleted.values: must name at least one value".into());
         }
         if !(1..=5_000).contains(&self.page) {
-            mistakes.push("database.page: must be 1-5000".into());
+            mistakes.push("database.page: must be from 1 to 5000".into());
         }
         if self.poll.is_zero() {
             mistakes.push("database.poll: must be longer than 0s".into());
         }
         if self.overlap > Duration::from_secs(24 * 3_600) {
-            mistakes.push("database.overlap: must be at most 1day".into());
+            mistakes.push("database.overlap: must be at most 1d".into());
         }
+        mistakes
     }
 
     /// The URL, from wherever it is kept.

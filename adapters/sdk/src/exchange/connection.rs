@@ -152,7 +152,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::Credentials`] with the file.
     pub async fn read(broker: &Broker) -> Result<Self, Error> {
-        let roots = certificates("certificate authority", &broker.ca).await?;
+        let roots = certificates("authorities' certificate", &broker.authorities).await?;
         let chain = certificates("certificate", &broker.certificate).await?;
         let text = read("private key", &broker.key).await?;
         let key = PrivateKeyDer::from_pem_slice(&text).map_err(|cause| Error::Credentials {
@@ -160,7 +160,7 @@ impl Credentials {
             path: broker.key.clone(),
             cause: Box::new(cause),
         })?;
-        let paths = (broker.ca.clone(), broker.certificate.clone(), broker.key.clone());
+        let paths = (broker.authorities.clone(), broker.certificate.clone(), broker.key.clone());
         Ok(Self { roots, chain, key, paths })
     }
 
@@ -190,11 +190,11 @@ impl Credentials {
 
     fn client_config(self) -> Result<ClientConfig, Error> {
         let mut roots = RootCertStore::empty();
-        let (ca, certificate, _) = &self.paths;
+        let (authorities, certificate, _) = &self.paths;
         for root in self.roots {
             roots.add(root).map_err(|cause| Error::Credentials {
-                what: "certificate authority",
-                path: ca.clone(),
+                what: "authorities' certificate",
+                path: authorities.clone(),
                 cause: Box::new(cause),
             })?;
         }

@@ -13,7 +13,7 @@ pub enum Error {
     /// A file of the configuration cannot be used.
     #[error("{what} {path:?} cannot be used")]
     Credentials {
-        /// "certificate", "private key", "certificate authority".
+        /// "certificate", "private key", "authorities' certificate".
         what: &'static str,
         /// Which file.
         path: std::path::PathBuf,

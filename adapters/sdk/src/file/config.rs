@@ -31,10 +31,11 @@ fn thirty_seconds() -> Duration {
 }
 
 impl FileConfig {
-    /// What the type cannot express, for [`crate::Adapter::mistakes`].
-    pub fn mistakes(&self, mistakes: &mut Vec<String>) {
+    /// What the type cannot express, for [`crate::Adapter::mistakes`] of a configuration that calls it `file`.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
         if self.path.as_os_str().is_empty() {
-            mistakes.push("file.path: empty".into());
+            mistakes.push("file.path: must name a file".into());
         }
         if !self.delimiter.is_ascii() || self.delimiter.is_ascii_alphanumeric() || "\"\r\n".contains(self.delimiter) {
             mistakes.push(
@@ -44,6 +45,7 @@ impl FileConfig {
         if self.poll.is_zero() {
             mistakes.push("file.poll: must be longer than 0s".into());
         }
+        mistakes
     }
 
     /// Checked by [`FileConfig::mistakes`] to be ASCII.

@@ -14,7 +14,7 @@ use super::{
     frame::{Dialect, End, Fault, Name, ROW_BYTES_MAX},
 };
 use crate::{
-    AdapterError,
+    AdapterError, plural,
     text::{LegacyEncoding, decode},
 };
 
@@ -303,11 +303,12 @@ fn without(missing: &[&str], header: &[String], columns: &[&str]) -> String {
     };
     let (hint, hint_zh) = if header.iter().any(|name| name.contains('\r')) { CARRIAGE_RETURN } else { ("", "") };
     format!(
-        "the file has no column {}; its first line has {count} column(s), {en}{hint} \
+        "the file has no column {}; its first line has {count} {columns}, {en}{hint} \
          文件缺少列：{}（不存在的列请在 columns 中置空）；首行共 {count} 列，{zh}{hint_zh}",
         missing.join(", "),
         missing.join("、"),
-        count = header.len()
+        count = header.len(),
+        columns = plural(header.len() as u64, "column"),
     )
 }
 

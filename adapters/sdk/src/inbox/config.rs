@@ -60,12 +60,12 @@ impl InboxConfig {
             }
             (None, Some(_)) => {}
             (Some(_), Some(_)) => mistakes.push("url, url_file: give one of them, not both".into()),
-            (None, None) => mistakes.push("url: missing (or give url_file)".into()),
+            (None, None) => mistakes.push("url, url_file: one of them must be there".into()),
         }
         let names = [("table", Some(&self.table)), ("schema", self.schema.as_ref())];
         for (field, name) in names.into_iter().filter_map(|(field, name)| name.map(|name| (field, name))) {
             if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
-                mistakes.push(format!("{field}: must have 1-{IDENTIFIER_BYTES_MAX} bytes"));
+                mistakes.push(format!("{field}: must have from 1 to {IDENTIFIER_BYTES_MAX} bytes"));
             }
         }
         mistakes
