@@ -6,7 +6,7 @@ use encoding_rs::GB18030;
 use shuqiao_adapter_market_supervision::MarketSupervision;
 use shuqiao_adapter_sdk::{
     Batch, Context, ErasedAdapter, ErrorClass, Row, Source, contract,
-    state::{Recorded, State},
+    state::{LetterState, Recorded, State},
 };
 use shuqiao_schemas::identifier::{OrganisationCode, RegistrationNumber, Uscc};
 use tokio_util::sync::CancellationToken;
@@ -169,6 +169,17 @@ async fn an_unchanged_file_is_not_read_twice_and_a_changed_one_publishes_only_th
     assert_eq!((third.read, third.waiting, third.unchanged, third.dead_letters), (1_201, 1, 1_199, 1));
     assert!(state.counts().await.expect("counts").balanced());
     assert_eq!(state.dead_letters(true, 0, 10).await.expect("lists").len(), 1, "the same letter is one letter");
+
+    // Mended at the registry: its letter is closed by the next export, and still there.
+    let mended = text.replace(&line("旧号示例厂", "13830295-X", "N/A"), &line("旧号示例厂", &code(2_000), "N/A"));
+    std::fs::write(&path, mended).expect("writes");
+    keep(&table, &state).await;
+    assert_eq!(state.open_letters().await.expect("counts"), 0);
+    let letters = state.dead_letters(false, 0, 10).await.expect("lists");
+    let kept: Vec<_> = letters.iter().map(|letter| (letter.state, letter.occurrences)).collect();
+    assert_eq!(kept, [(LetterState::Resolved, 2)]);
+    let counts = state.counts().await.expect("counts");
+    assert!(counts.balanced() && counts.dead_letters == 2, "{counts:?}");
 }
 
 #[tokio::test]

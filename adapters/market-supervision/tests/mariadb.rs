@@ -176,6 +176,18 @@ async fn no_change_is_lost_between_two_runs_and_none_is_published_twice() {
     let counts = state.counts().await.expect("counts");
     assert!(counts.balanced(), "{counts:?}");
     assert_eq!(counts.waiting, 30 + 21 + 2 + 1 + 1 + 1 + 1);
+
+    // A row that is wrong, then wrong otherwise, then mended: one letter, and then none.
+    for (code, changed, open) in [
+        ("13830295-X", "2024-01-06 00:00:00", 1),
+        ("9.1E+17", "2024-01-07 00:00:00", 1),
+        (code(200).as_str(), "2024-01-08 00:00:00", 0),
+    ] {
+        registry.put(200, code, "错码示例厂", changed).await;
+        registry.keep(&state).await;
+        assert_eq!(state.open_letters().await.expect("counts"), open, "{code}");
+    }
+    assert_eq!(state.dead_letters(false, 0, 10).await.expect("lists").len(), 2, "the history is kept");
     registry.drop().await;
 }
 

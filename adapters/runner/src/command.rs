@@ -68,6 +68,13 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Have the exchange deliver everything once more to the next run, from where the subscription begins: after the inbox was removed or restored from a
+    /// backup, or the grant shows other fields than it did. What the inbox holds already changes only where it is newer, or shown otherwise. Not
+    /// beside a running adapter.
+    Refresh {
+        #[command(flatten)]
+        file: File,
+    },
     /// Show the adapters of this build.
     Describe {
         /// Only this one.
@@ -199,6 +206,12 @@ impl Command {
             Self::Resync { file } => {
                 let (_, config) = file.load()?;
                 output::resync(&runner::resync(&config).await?, file.output);
+                Ok(Exit::Success)
+            }
+            Self::Refresh { file } => {
+                let (_, config) = file.load()?;
+                runner::refresh(&config).await?;
+                output::refresh(file.output);
                 Ok(Exit::Success)
             }
             Self::Describe { adapter, example, output } => describe(adapter.as_deref(), example, output),

@@ -52,7 +52,7 @@ pub const TABLE: [(Exit, &str); 7] = [
     (Exit::Failure, "an error of this program or this machine, or ended by a second signal"),
     (Exit::Usage, "the command line makes no sense"),
     (Exit::Configuration, "somebody has to change something first: a setting, a certificate, a permission, a table"),
-    (Exit::Protocol, "the legacy system or the exchange does not keep what it promised"),
+    (Exit::Protocol, "the legacy system, the inbox or the exchange does not keep what it promised"),
     (Exit::NotWell, "check found a failure, reconcile a difference, replay a letter that is still bad"),
     (Exit::Unavailable, "gave up waiting for the exchange or the legacy system: repeating is safe"),
 ];

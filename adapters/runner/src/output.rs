@@ -126,6 +126,20 @@ pub(crate) fn resync(anew: &Anew, format: Format) {
     ));
 }
 
+/// What the next run will ask for.
+pub(crate) fn refresh(format: Format) {
+    #[derive(Serialize)]
+    struct Shown {
+        anew: bool,
+    }
+    match format {
+        Format::Json => json(&Shown { anew: true }),
+        Format::Table => {
+            say("the next run asks the exchange for everything once more, from where the subscription begins")
+        }
+    }
+}
+
 fn counts(counts: &Counts) {
     let source = counts.read + counts.accepted + counts.waiting > 0;
     if source {

@@ -114,8 +114,8 @@ async fn read_all(
     panic!("the source does not end")
 }
 
-/// Delivers to an **empty** inbox what the contract speaks of: repeats, older after newer, deletes, delete and return, keys in every order, payload
-/// bytes that a text column would change; and compares the digest each time. `record_type` is what the records claim to be.
+/// Delivers to an **empty** inbox what the contract speaks of: repeats, older after newer, deletes, delete and return, another showing of the
+/// same record, keys in every order, payload bytes that a text column would change; and compares the digest each time. `record_type` is what the records claim to be.
 ///
 /// # Panics
 /// Where a promise is not kept.
@@ -158,9 +158,13 @@ pub async fn sink_keeps_its_promises(sink: &dyn Sink, dataset: &str, record_type
             record("é", 1, 16, Some("{ }")),
             record(&"k".repeat(512), u64::from(u32::MAX), 17, Some("{\"long\":true}")),
         ],
+        // The same record once more, of which the grant shows something else by now, as after a refresh.
+        vec![record("é", 1, 16, Some(r#"{"more":1}"#))],
         // The largest version that the exchange takes from an adapter.
         vec![record("big", 9_223_372_036_854_775_807, 18, Some("{}"))],
     ];
+    let mut mark = sink.mark().await.expect("mark");
+    assert_eq!(mark, None, "an inbox that has never taken anything says nothing of itself");
     for (number, records) in steps.iter().enumerate() {
         let outcomes = sink.deliver(records).await.unwrap_or_else(|error| panic!("step {number}: {}", error.chain()));
         assert_eq!(outcomes.len(), records.len(), "step {number}: one outcome a record");
@@ -171,6 +175,14 @@ pub async fn sink_keeps_its_promises(sink: &dyn Sink, dataset: &str, record_type
             model.digest(),
             "step {number}: the inbox holds something else"
         );
+        let now = sink.mark().await.expect("mark");
+        if let Some(before) = &mark {
+            let now = now.as_ref().expect("an inbox that has said something of itself goes on to");
+            assert_eq!(now.inbox, before.inbox, "step {number}: it is another one");
+            let moved = now.deliveries > before.deliveries || records.is_empty();
+            assert!(moved, "step {number}: the inbox does not say that it has taken a delivery");
+        }
+        mark = now;
     }
     // Everything once more, as after a lost cursor: the newest state stays.
     for records in &steps {

@@ -5,15 +5,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{AdapterError, Operation, Violation};
+use crate::{AdapterError, Operation, Violation, plural};
 
 /// The writing half of an adapter.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Takes records, in log order within each partition. Returns one outcome a record, in the same order.
     ///
-    /// Idempotent: a record may come again (a lost acknowledgement), is then [`Outcome::Accepted`], and changes nothing. An older source
-    /// version never overwrites a newer one. What is accepted is durable when this returns.
+    /// Idempotent: a record may come again (a lost acknowledgement), is then [`Outcome::Accepted`], and changes nothing; but where it comes again with another
+    /// payload, since the grant shows more or less of it than it did, the newer showing is the state. An older source version never overwrites a newer
+    /// one; of one version, the later in the log (`position`) is the state. What is accepted is durable when this returns.
     ///
     /// # Errors
     /// [`AdapterError`] where nothing can be said of any record (a connection lost): the runner delivers the same records again.
@@ -25,6 +26,51 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// [`AdapterError`].
     async fn digest(&self) -> Result<(u64, [u8; 32]), AdapterError>;
+
+    /// What the inbox says of itself. It must move in the same transaction as the records: the runner keeps it outside of the inbox, and so sees that the
+    /// inbox was removed, exchanged or restored from a backup, which would otherwise lack what was acknowledged without anybody's knowing. `None`: it has
+    /// never taken anything; or always, as the default has it, where it cannot say so, and then nobody sees.
+    ///
+    /// # Errors
+    /// [`AdapterError`].
+    async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        Ok(None)
+    }
+}
+
+/// What an inbox says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Which one it is: chosen at random when it took its first delivery.
+    pub inbox: String,
+    /// How many deliveries it has taken.
+    pub deliveries: u64,
+}
+
+impl Mark {
+    /// Why an inbox that now says `found` lacks what it had when it said this; in English and Chinese.
+    pub(crate) fn is_lost_in(&self, found: Option<&Self>) -> Option<(String, String)> {
+        let held = self.deliveries;
+        match found {
+            Some(found) if found.inbox != self.inbox => Some((
+                format!("it is another one than that which took {held} {}", plural(held, "delivery")),
+                format!("它并非此前已接收 {held} 次交付的收件库"),
+            )),
+            Some(found) if found.deliveries < held => Some((
+                format!(
+                    "it has taken {} {}, and had taken {held}",
+                    found.deliveries,
+                    plural(found.deliveries, "delivery")
+                ),
+                format!("它记录的交付为 {} 次，此前已达 {held} 次", found.deliveries),
+            )),
+            Some(_) => None,
+            None => Some((
+                format!("it is empty, and had taken {held} {}", plural(held, "delivery")),
+                format!("它是空的，此前已接收 {held} 次交付"),
+            )),
+        }
+    }
 }
 
 /// One delivered record.
@@ -79,4 +125,21 @@ pub enum Outcome {
         /// How long to wait.
         retry_after: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inbox_that_went_back_is_told_from_one_that_went_on() {
+        let mark = |inbox: &str, deliveries| Mark { inbox: inbox.into(), deliveries };
+        let remembered = mark("a", 7);
+        let lost = |found: Option<Mark>| remembered.is_lost_in(found.as_ref()).map(|(en, _)| en);
+        assert_eq!(lost(Some(mark("a", 7))), None);
+        assert_eq!(lost(Some(mark("a", 9))), None, "it took a delivery of which nobody made a note");
+        assert_eq!(lost(Some(mark("a", 6))).as_deref(), Some("it has taken 6 deliveries, and had taken 7"));
+        assert_eq!(lost(Some(mark("b", 9))).as_deref(), Some("it is another one than that which took 7 deliveries"));
+        assert_eq!(lost(None).as_deref(), Some("it is empty, and had taken 7 deliveries"));
+    }
 }

@@ -68,6 +68,18 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Where the source stands after these rows.
     pub position: Position,
+    /// Where these rows stand in a way through the whole system.
+    pub pass: Pass,
+}
+
+/// Where a batch stands in a way through the whole system. A source that says so lets the runner close the dead letters of rows that are no longer there;
+/// one that makes no such ways keeps the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Its first row is the first of a new way.
+    pub begins: bool,
+    /// With its rows, the source has yielded every row that it has since one began.
+    pub ends: bool,
 }
 
 /// One row as it was read, and what the mapping made of it.
@@ -77,6 +89,9 @@ pub struct Row {
     pub raw: Bytes,
     /// Where a person finds it: "line 4711", "table t_ent, id 17". Never a name or an identity number.
     pub place: String,
+    /// What the system knows the row by, however it changes: its primary key. A dead letter closes once its row says something else. `None` where it has no
+    /// such thing, as a line of a file.
+    pub id: Option<Bytes>,
     /// The record, or why there is none.
     pub mapped: Result<SourceRecord, MappingError>,
     /// What the mapping repaired or left out of a record that is right without it; counted by rule when the record is published.
@@ -168,8 +183,10 @@ mod tests {
             source_version: None,
             payload: whose(),
         };
-        let row = Row { raw: whose(), place: "line 4".into(), mapped: Ok(record), warnings: Vec::new() };
-        let text = format!("{:?}", Batch { rows: vec![row], position: Position(whose()) });
+        let place = "line 4".into();
+        let row = Row { raw: whose(), place, id: Some(whose()), mapped: Ok(record), warnings: Vec::new() };
+        let batch = Batch { rows: vec![row], position: Position(whose()), pass: Pass::default() };
+        let text = format!("{batch:?}");
         assert!(text.contains("line 4") && !text.contains("330106199003070014"), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use shuqiao_adapter_sdk::{
     Adapter, AdapterError, Batch, Bytes, CheckReport, Context, Descriptor, ErrorClass, MappingError, Operation,
-    Outcome, Position, Record, Roles, Row, Sink, SourceRecord, Violation, async_trait,
+    Outcome, Pass, Position, Record, Roles, Row, Sink, SourceRecord, Violation, async_trait,
     config::{self, Config},
     dead_letter,
     state::{LetterState, Replay, State, Verdict},
@@ -97,10 +97,12 @@ fn batch(lines: &[&str]) -> Batch {
     let row = |line: &&str| Row {
         raw: Bytes::copy_from_slice(line.as_bytes()),
         place: format!("line of {} bytes", line.len()),
+        id: None,
         mapped: map(line.as_bytes(), false),
         warnings: Vec::new(),
     };
-    Batch { rows: lines.iter().map(row).collect(), position: Position(Bytes::from_static(b"here")) }
+    let position = Position(Bytes::from_static(b"here"));
+    Batch { rows: lines.iter().map(row).collect(), position, pass: Pass::default() }
 }
 
 fn config(directory: &Path, mended: bool) -> Config {
@@ -151,12 +153,14 @@ async fn beginning_anew_repeats_everything_behind_what_was_and_keeps_the_books()
             .into_iter()
             .map(|record| Row {
                 place: "here".into(),
+                id: None,
                 raw: Bytes::from_static(b"x"),
                 mapped: Ok(record),
                 warnings: Vec::new(),
             })
             .collect(),
         position: Position(Bytes::from_static(b"1")),
+        pass: Pass::default(),
     };
     let live = || vec![record("a", Operation::Upsert), record("b", Operation::Upsert)];
     for batch in [rows(live()), rows(vec![record("b", Operation::Delete)])] {
@@ -319,7 +323,7 @@ async fn what_a_sink_refused_is_delivered_again_once_the_inbox_is_mended() {
         accept_time_ms: 1,
         position: (0, 9),
     };
-    state.delivered(1, &[(&record, &violation("REFUSED"))]).await.expect("keeps");
+    state.delivered(&[], &[(&record, &violation("REFUSED"))], None).await.expect("keeps");
     assert_balanced(&state).await;
     let id = state.dead_letters(true, 0, 10).await.expect("lists")[0].id;
     let unmended = dead_letter::replay(&Small, &config(directory.path(), false), id).await.expect("replays");

@@ -40,6 +40,7 @@ async fn sqlite_keeps_the_contract() {
     config.table = "in\"box 收件".into();
     let inbox = Inbox::open(&config).await.expect("opens");
     contract::sink_keeps_its_promises(&inbox, "market-supervision.enterprise", "enterprise/v1").await;
+    assert!(inbox.mark().await.expect("mark").is_some(), "it says how much it has taken");
 }
 
 #[tokio::test]
@@ -108,6 +109,8 @@ async fn what_somebody_changes_in_the_table_shows_in_the_digest() {
     let pool = SqlitePool::connect(&url).await.expect("opens");
     sqlx::query("UPDATE shuqiao_inbox SET payload = '{\"a\":2}'").execute(&pool).await.expect("changes");
     assert_ne!(inbox.digest().await.expect("digest"), before);
+    inbox.deliver(&[record("k", 1, 0, "{\"a\":1}")]).await.expect("delivers once more");
+    assert_eq!(inbox.digest().await.expect("digest"), before, "as it was delivered");
 }
 
 #[test]
@@ -155,6 +158,7 @@ async fn postgres_keeps_the_contract() {
     config.create_table = true;
     let inbox = Inbox::open(&config).await.expect("opens");
     contract::sink_keeps_its_promises(&inbox, "market-supervision.enterprise", "enterprise/v1").await;
+    assert!(inbox.mark().await.expect("mark").is_some(), "it says how much it has taken");
     let report = Taxation::check(&config).await;
     assert!(report.passed(), "{report:?}");
     drop_schema(&pool, &quoted).await;
@@ -248,7 +252,7 @@ async fn postgres_without_permission_to_write_is_found_by_the_check() {
         "DROP ROLE IF EXISTS shuqiao_test_reader".to_owned(),
         "CREATE ROLE shuqiao_test_reader LOGIN PASSWORD 'reader'".to_owned(),
         format!("GRANT USAGE ON SCHEMA {schema} TO shuqiao_test_reader"),
-        format!("GRANT SELECT ON {schema}.shuqiao_inbox TO shuqiao_test_reader"),
+        format!("GRANT SELECT ON {schema}.shuqiao_inbox, {schema}.shuqiao_inbox_mark TO shuqiao_test_reader"),
     ] {
         sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("prepares");
     }

@@ -203,11 +203,13 @@ impl Report {
         }
         if self.inbox != self.shown {
             differences.push(if !self.granted_whole && self.inbox == self.view {
-                "the grant was narrowed after delivery: the exchange shows taxation less now, and its inbox keeps what was delivered before \
-                 交付后授权已收窄：平台现在对税务可见的较少，收件表仍保留此前交付的内容"
+                "the grant was narrowed after delivery: the exchange shows taxation less now, and its inbox keeps what was delivered before, until \
+                 `shuqiao-adapter refresh` has it delivered once more \
+                 交付后授权已收窄：平台现在对税务可见的较少，收件表仍保留此前交付的内容，可用 shuqiao-adapter refresh 重新交付"
             } else {
-                "taxation's inbox does not hold what the exchange shows it (what was delivered before its grant changed stays as it was) \
-                 税务收件表与平台对税务可见的不一致（授权变更前交付的内容保持原样）"
+                "taxation's inbox does not hold what the exchange shows it (what was delivered before its grant changed stays as it was, until \
+                 `shuqiao-adapter refresh` has it delivered once more) \
+                 税务收件表与平台对税务可见的不一致（授权变更前交付的内容保持原样，可用 shuqiao-adapter refresh 重新交付）"
             });
         }
         differences

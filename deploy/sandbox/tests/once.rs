@@ -9,7 +9,8 @@ use std::{
 };
 
 use serde_json::Value;
-use shuqiao_adapter_sdk::state::State;
+use shuqiao_adapter_sdk::{config, runner, state::State};
+use shuqiao_adapter_taxation::Taxation;
 use shuqiao_sandbox::registry::{Dirt, Generator};
 
 /// As the sandbox invents when it is not told otherwise.
@@ -130,6 +131,14 @@ fn a_grant_narrowed_after_delivery_is_told_as_what_it_is_and_soon() {
     let lines = numbers.len();
     numbers.dedup();
     assert!(lines > 0 && numbers.len() == lines, "{said}");
+
+    // Asked anew, the inbox holds what the grant shows by now.
+    let path = directory.path().join("city/taxation.toml");
+    let config = config::load(&path, &[&Taxation], std::iter::empty()).expect("the inbox's configuration");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(runner::refresh(&config)).expect("asks anew");
+    let (said, report) = run(directory.path(), 60);
+    assert_eq!((&report["inbox"], &report["granted_whole"]), (&report["shown"], &false.into()), "{said}");
 }
 
 /// Goal: a registry that is edited is read again whole; its letters are counted as letters, and the books still add up.

@@ -10,6 +10,7 @@ mod crashes;
 mod disk_full;
 mod end_to_end;
 mod grants;
+mod inboxes;
 mod kafka_away;
 mod lifecycle;
 mod lost_tail;

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use self::client::{Client, Extent, Found};
 pub use self::config::{DatabaseConfig, Deleted};
 use crate::{
-    AdapterError, Batch, CheckReport, Context, MappingError, Position, Row, Source, SourceRecord, Violation,
+    AdapterError, Batch, CheckReport, Context, MappingError, Pass, Position, Row, Source, SourceRecord, Violation,
     rows::{Mapped, RowMapping},
     text::{BadByte, LegacyEncoding, decode},
 };
@@ -104,7 +104,8 @@ impl DatabaseSource {
 
     fn batch(&self, found: Vec<Found>, stand: &Stand) -> Batch {
         let rows = found.into_iter().map(|found| self.reading.row(&self.client, found)).collect();
-        Batch { rows, position: Position::encode(stand) }
+        // What vanishes is not noticed, so no way through it is one through everything.
+        Batch { rows, position: Position::encode(stand), pass: Pass::default() }
     }
 
     async fn snapshot(&mut self, since: String, after: Option<String>) -> Result<Batch, AdapterError> {
@@ -249,7 +250,8 @@ impl Reading {
         };
         // Texts and texts in hex: this cannot fail.
         let raw = serde_json::to_vec(&raw).unwrap_or_default().into();
-        Row { raw, place: self.place(&found.key, client.has_integer_key()), mapped, warnings }
+        let place = self.place(&found.key, client.has_integer_key());
+        Row { raw, place, id: Some(found.key.into_bytes().into()), mapped, warnings }
     }
 
     fn place(&self, key: &str, is_integer: bool) -> String {

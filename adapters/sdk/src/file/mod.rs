@@ -6,6 +6,8 @@
 //!
 //! A key that stands in several rows of one file is taken from the last of them; the others are set aside as `KEY_REPEATED`, unless they are the
 //! same bytes. So one file always comes to the same records, and reading it again publishes nothing.
+//!
+//! Other content that has been read to its end closes the dead letters of rows that are no longer in it.
 
 mod config;
 mod frame;
@@ -29,8 +31,8 @@ use tokio::{task::JoinHandle, time::Instant};
 pub use self::config::FileConfig;
 use self::reader::{Layout, RawRow, Reader, unreadable};
 use crate::{
-    AdapterError, Batch, CheckReport, Context, ErrorClass, MappingError, Position, Row, Source, SourceRecord,
-    Violation,
+    AdapterError, Batch, CheckReport, Context, ErrorClass, MappingError, Pass as Way, Position, Row, Source,
+    SourceRecord, Violation,
     rows::{Mapped, RowMapping},
 };
 
@@ -130,6 +132,10 @@ struct Pass {
     repeated: Repeated,
     digest: String,
     stamp: Stamp,
+    /// Nothing of it has been yielded, by this process or by one before.
+    is_new: bool,
+    /// Every row has been yielded.
+    has_ended: bool,
 }
 
 /// What one step of blocking work came to.
@@ -157,19 +163,22 @@ impl Cursor {
                 None => return Ok(Step::End),
             },
         };
-        let rows = rows(&mut pass, &*self.settings.mapping)?;
+        let (rows, ends) = rows(&mut pass, &*self.settings.mapping)?;
         // Written into while it was read: half of one content and half of another is neither. Asked afterwards, so that no row came later.
         if Stamp::of(&pass.reader.file().metadata().map_err(unreadable)?) != pass.stamp {
             return Err(AdapterError::transient("the file changed while it was read; it is read anew"));
         }
-        if rows.is_empty() {
+        // A file without rows says nothing of rows that are gone.
+        if rows.is_empty() && (pass.is_new || pass.has_ended) {
             self.done = Some(pass.stamp);
             return Ok(Step::End);
         }
+        let way = Way { begins: pass.is_new, ends };
+        (pass.is_new, pass.has_ended) = (false, ends);
         let position = FilePosition { file: pass.digest.clone(), offset: pass.reader.offset, line: pass.reader.line };
         self.position = Some(position.clone());
         self.pass = Some(pass);
-        Ok(Step::Batch(Batch { rows, position: Position::encode(&position) }))
+        Ok(Step::Batch(Batch { rows, position: Position::encode(&position), pass: way }))
     }
 
     /// `None`: the file is what was read to its end.
@@ -192,12 +201,14 @@ impl Cursor {
         let (first, line) = (reader.offset, reader.line);
         let repeated = Repeated::scan(&mut reader, &**mapping)?;
         let digest = hex::encode(reader.digest());
-        match &self.position {
-            Some(position) if position.file == digest => reader.resume(position.offset, position.line)?,
-            _ => reader.resume(first, line)?,
+        let stand = self.position.as_ref().filter(|position| position.file == digest);
+        match stand {
+            Some(position) => reader.resume(position.offset, position.line)?,
+            None => reader.resume(first, line)?,
         }
+        let is_new = stand.is_none();
         tracing::info!(bytes = stamp.bytes, repeated = repeated.0.len(), line = reader.line, "reading the file");
-        Ok(Some(Pass { reader, repeated, digest, stamp }))
+        Ok(Some(Pass { reader, repeated, digest, stamp, is_new, has_ended: false }))
     }
 }
 
@@ -214,10 +225,11 @@ fn open(config: &FileConfig) -> Result<File, AdapterError> {
     })
 }
 
-fn rows(pass: &mut Pass, mapping: &dyn RowMapping) -> Result<Vec<Row>, AdapterError> {
+/// The next rows, and whether they are the last ones.
+fn rows(pass: &mut Pass, mapping: &dyn RowMapping) -> Result<(Vec<Row>, bool), AdapterError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
-        let Some(raw) = pass.reader.next()? else { break };
+        let Some(raw) = pass.reader.next()? else { return Ok((rows, true)) };
         bytes += raw.bytes.len();
         let (mapped, warnings) = match map_row(&raw, &pass.reader.layout, mapping) {
             Ok(mapped) => match pass.repeated.instead_of(&mapped.record, &raw) {
@@ -226,9 +238,9 @@ fn rows(pass: &mut Pass, mapping: &dyn RowMapping) -> Result<Vec<Row>, AdapterEr
             },
             Err(error) => (Err(error), Vec::new()),
         };
-        rows.push(Row { place: format!("line {}", raw.line), raw: raw.bytes, mapped, warnings });
+        rows.push(Row { place: format!("line {}", raw.line), id: None, raw: raw.bytes, mapped, warnings });
     }
-    Ok(rows)
+    Ok((rows, false))
 }
 
 /// The cursor comes back with what its step came to.

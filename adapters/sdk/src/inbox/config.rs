@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::table::MARK;
 use crate::{
     AdapterError,
     config::{Secret, secret_of},
@@ -19,10 +20,11 @@ pub struct InboxConfig {
     pub url_file: Option<PathBuf>,
     /// PostgreSQL schema of the table. Default: the user's search path decides.
     pub schema: Option<String>,
-    /// Name of the table. Default `shuqiao_inbox`.
+    /// Name of the table, at most 58 bytes. Default `shuqiao_inbox`. Beside it lies a table of one row, whose name is `_mark` longer: how much the inbox
+    /// has taken.
     #[serde(default = "default_table")]
     pub table: String,
-    /// Whether to create the table where it is missing. Default no: most departments' users may not, and should not.
+    /// Whether to create both tables where they are missing. Default no: most departments' users may not, and should not.
     #[serde(default)]
     pub create_table: bool,
 }
@@ -42,6 +44,8 @@ pub enum Database {
 
 /// PostgreSQL cuts longer identifiers; SQLite would take them, but a table that moves should not.
 const IDENTIFIER_BYTES_MAX: usize = 63;
+/// The table beside it has a longer name.
+const TABLE_BYTES_MAX: usize = IDENTIFIER_BYTES_MAX - MARK.len();
 
 impl InboxConfig {
     /// With a URL and the defaults.
@@ -62,10 +66,10 @@ impl InboxConfig {
             (Some(_), Some(_)) => mistakes.push("url, url_file: give one of them, not both".into()),
             (None, None) => mistakes.push("url, url_file: one of them must be there".into()),
         }
-        let names = [("table", Some(&self.table)), ("schema", self.schema.as_ref())];
-        for (field, name) in names.into_iter().filter_map(|(field, name)| name.map(|name| (field, name))) {
-            if name.is_empty() || name.len() > IDENTIFIER_BYTES_MAX || name.contains('\0') {
-                mistakes.push(format!("{field}: must have from 1 to {IDENTIFIER_BYTES_MAX} bytes"));
+        let schema = self.schema.as_ref().map(|schema| ("schema", schema, IDENTIFIER_BYTES_MAX));
+        for (field, name, bytes_max) in schema.into_iter().chain([("table", &self.table, TABLE_BYTES_MAX)]) {
+            if name.is_empty() || name.len() > bytes_max || name.contains('\0') {
+                mistakes.push(format!("{field}: must have from 1 to {bytes_max} bytes"));
             }
         }
         mistakes

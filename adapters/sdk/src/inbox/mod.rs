@@ -1,5 +1,6 @@
-//! An inbox: one table in the department's own PostgreSQL or SQLite, one row a key, the newest state with where it comes from. A department that takes
-//! records into such a table writes its descriptor and nothing else.
+//! An inbox: one table in the department's own PostgreSQL or SQLite, one row a key, the newest state with where it comes from; and beside it a table of one
+//! row, how much it has taken, by which an inbox that was removed or restored is known. A department that takes records into such a table writes its
+//! descriptor and nothing else.
 //!
 //! Promises: each record takes effect once, an older source version never overwrites a newer one, a delete is a row that says so, a delivery is one
 //! transaction, and payload bytes are kept exactly. Refuses: creating its table unless it is told to, and touching anything else of the database.
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 
 pub use self::config::{Database, InboxConfig};
 use self::{postgres::Postgres, sqlite::Sqlite, table::newest};
-use crate::{AdapterError, CheckReport, Outcome, Record, Sink, Violation};
+use crate::{AdapterError, CheckReport, Mark, Outcome, Record, Sink, Violation};
 
 /// An open inbox table.
 #[derive(Debug)]
@@ -33,13 +34,15 @@ impl Inbox {
     /// [`AdapterError`]: transient while the database is not reachable, configuration where the table is missing.
     pub async fn open(config: &InboxConfig) -> Result<Self, AdapterError> {
         let home = connect(config).await?;
-        let (exists, ddl) = match &home {
-            Home::Postgres(home) => (home.exists().await?, home.ddl()),
-            Home::Sqlite(home) => (home.exists().await?, home.ddl()),
+        let (exist, ddl) = match &home {
+            Home::Postgres(home) => (home.exist().await?, home.ddl()),
+            Home::Sqlite(home) => (home.exist().await?, home.ddl()),
         };
-        if !exists {
+        if exist != (true, true) {
             if !config.create_table {
-                let message = format!("the inbox table is missing; create it, or set create_table = true:\n{ddl}");
+                let message = format!(
+                    "the inbox table, or the one beside it, is missing; create both, or set create_table = true:\n{ddl}"
+                );
                 return Err(AdapterError::configuration(message));
             }
             match &home {
@@ -74,12 +77,12 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
         Home::Sqlite(home) => (home.state().await, home.ddl()),
     };
     match state {
-        Ok(TableState::Ready) => report.ok("inbox table", "present, with every column"),
+        Ok(TableState::Ready) => report.ok("inbox table", "present, with every column, and the one beside it"),
         Ok(TableState::Missing) if config.create_table => {
             report.ok("inbox table", "missing; the first run creates it");
         }
         Ok(TableState::Missing) => {
-            report.failed("inbox table", "missing", format!("create it, or set create_table = true:\n{ddl}"));
+            report.failed("inbox table", "missing", format!("create both tables, or set create_table = true:\n{ddl}"));
         }
         Ok(TableState::Unfit(why)) => {
             report.failed("inbox table", why, format!("compare it with what the adapter writes:\n{ddl}"));
@@ -115,6 +118,13 @@ impl Sink for Inbox {
         match &self.0 {
             Home::Postgres(home) => home.digest().await,
             Home::Sqlite(home) => home.digest().await,
+        }
+    }
+
+    async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        match &self.0 {
+            Home::Postgres(home) => home.mark().await,
+            Home::Sqlite(home) => home.mark().await,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     signed,
     table::{COLUMNS, Table, is_delete},
 };
-use crate::{AdapterError, Record, config::Secret};
+use crate::{AdapterError, Mark, Record, config::Secret};
 
 /// How long to wait for a connection before the runner's back-off takes over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,49 +54,61 @@ impl Postgres {
         self.table.ddl(Database::Postgres)
     }
 
-    pub(super) async fn exists(&self) -> Result<bool, AdapterError> {
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+    /// Whether the table is there, and the one beside it.
+    pub(super) async fn exist(&self) -> Result<(bool, bool), AdapterError> {
+        sqlx::query_as("SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL")
             .bind(&self.table.quoted)
+            .bind(&self.table.mark)
             .fetch_one(&self.pool)
             .await
             .map_err(|cause| classify("looking for the table", cause))
     }
 
     pub(super) async fn create(&self) -> Result<(), AdapterError> {
-        sqlx::query(AssertSqlSafe(self.ddl()))
+        sqlx::raw_sql(AssertSqlSafe(self.ddl()))
             .execute(&self.pool)
             .await
             .map_err(|cause| classify("creating the table", cause))?;
-        tracing::info!(table = self.table.name, schema = self.table.schema, "created the inbox table");
+        tracing::info!(table = self.table.name, schema = self.table.schema, "created the inbox");
         Ok(())
     }
 
     pub(super) async fn state(&self) -> Result<TableState, AdapterError> {
-        if !self.exists().await? {
-            return Ok(TableState::Missing);
-        }
+        let (table, mark) = self.exist().await?;
         // Planned, not run: names every column, and fails as a run would. Privileges are asked for beside it.
         let statement = format!("SELECT {} FROM {} WHERE false", COLUMNS.join(", "), self.table.quoted);
-        if let Err(cause) = sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.pool).await {
-            return Ok(TableState::Unfit(cause.to_string()));
+        for statement in [statement].into_iter().filter(|_| table).chain(Some(self.table.asks_mark()).filter(|_| mark))
+        {
+            if let Err(cause) = sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.pool).await {
+                return Ok(TableState::Unfit(cause.to_string()));
+            }
         }
-        let allowed: bool =
-            sqlx::query_scalar("SELECT has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE')")
-                .bind(&self.table.quoted)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|cause| classify("asking for privileges", cause))?;
-        Ok(if allowed { TableState::Ready } else { TableState::Unfit("the user may not INSERT and UPDATE".into()) })
+        if !(table && mark) {
+            return Ok(TableState::Missing);
+        }
+        for table in [&self.table.quoted, &self.table.mark] {
+            let allowed: bool =
+                sqlx::query_scalar("SELECT has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE')")
+                    .bind(table)
+                    .fetch_one(&self.pool)
+                    .await
+                    .map_err(|cause| classify("asking for privileges", cause))?;
+            if !allowed {
+                return Ok(TableState::Unfit(format!("the user may not INSERT and UPDATE in {table}")));
+            }
+        }
+        Ok(TableState::Ready)
     }
 
     /// One statement is one transaction.
     pub(super) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
         let statement = format!(
-            "INSERT INTO {} AS inbox ({}) SELECT key, deleted, version, payload, sha256, dataset, record_type, source, sequence, \
+            "WITH counted AS ({}) INSERT INTO {} AS inbox ({}) SELECT key, deleted, version, payload, sha256, dataset, record_type, source, sequence, \
              to_timestamp(accept_ms / 1000.0), partition, place FROM unnest($1::text[], $2::bool[], $3::bigint[], $4::text[], \
              $5::bytea[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]) \
              AS row (key, deleted, version, payload, sha256, dataset, record_type, source, sequence, accept_ms, partition, \
              place) {}",
+            self.table.count("$13"),
             self.table.quoted,
             COLUMNS.join(", "),
             self.table.on_conflict("now()")
@@ -117,10 +129,19 @@ impl Postgres {
             .bind(numbers(|row| row.accept_time_ms))
             .bind(numbers(|row| i64::from(row.position.0)))
             .bind(numbers(|row| signed(row.position.1)))
+            .bind(uuid::Uuid::new_v4().to_string())
             .execute(&self.pool)
             .await
             .map_err(|cause| classify("writing a delivery", cause))?;
         Ok(())
+    }
+
+    pub(super) async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        let row: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(self.table.asks_mark()))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|cause| classify("asking what it has taken", cause))?;
+        Ok(row.map(|(inbox, deliveries)| Mark { inbox, deliveries: u64::try_from(deliveries).unwrap_or_default() }))
     }
 
     /// Over the payloads themselves, not over the stored hashes: what somebody changed in the table shows.

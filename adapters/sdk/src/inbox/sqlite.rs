@@ -16,7 +16,7 @@ use super::{
     signed,
     table::{COLUMNS, Table, is_delete},
 };
-use crate::{AdapterError, Record, config::Secret};
+use crate::{AdapterError, Mark, Record, config::Secret};
 
 #[derive(Debug)]
 pub(super) struct Sqlite {
@@ -46,16 +46,20 @@ impl Sqlite {
         self.table.ddl(Database::Sqlite)
     }
 
-    pub(super) async fn exists(&self) -> Result<bool, AdapterError> {
-        sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?")
+    /// Whether the table is there, and the one beside it.
+    pub(super) async fn exist(&self) -> Result<(bool, bool), AdapterError> {
+        sqlx::query_as(
+            "SELECT coalesce(sum(name = ?), 0) > 0, coalesce(sum(name = ?), 0) > 0 FROM sqlite_master WHERE type = 'table'",
+        )
             .bind(&self.table.name)
+            .bind(&self.table.mark_name)
             .fetch_one(&self.pool)
             .await
             .map_err(|cause| classify("looking for the table", cause))
     }
 
     pub(super) async fn create(&self) -> Result<(), AdapterError> {
-        sqlx::query(AssertSqlSafe(self.ddl()))
+        sqlx::raw_sql(AssertSqlSafe(self.ddl()))
             .execute(&self.pool)
             .await
             .map_err(|cause| classify("creating the table", cause))?;
@@ -63,14 +67,15 @@ impl Sqlite {
     }
 
     pub(super) async fn state(&self) -> Result<TableState, AdapterError> {
-        if !self.exists().await? {
-            return Ok(TableState::Missing);
-        }
+        let (table, mark) = self.exist().await?;
         let statement = format!("SELECT {} FROM {} WHERE false", COLUMNS.join(", "), self.table.quoted);
-        match sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.pool).await {
-            Ok(_) => Ok(TableState::Ready),
-            Err(cause) => Ok(TableState::Unfit(cause.to_string())),
+        for statement in [statement].into_iter().filter(|_| table).chain(Some(self.table.asks_mark()).filter(|_| mark))
+        {
+            if let Err(cause) = sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.pool).await {
+                return Ok(TableState::Unfit(cause.to_string()));
+            }
         }
+        Ok(if table && mark { TableState::Ready } else { TableState::Missing })
     }
 
     pub(super) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
@@ -102,7 +107,20 @@ impl Sqlite {
                 .await
                 .map_err(failed)?;
         }
+        sqlx::query(AssertSqlSafe(self.table.count("?")))
+            .bind(uuid::Uuid::new_v4().to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)
+    }
+
+    pub(super) async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        let row: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(self.table.asks_mark()))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|cause| classify("asking what it has taken", cause))?;
+        Ok(row.map(|(inbox, deliveries)| Mark { inbox, deliveries: u64::try_from(deliveries).unwrap_or_default() }))
     }
 
     /// Over the payloads themselves, not over the stored hashes: what somebody changed in the table shows.

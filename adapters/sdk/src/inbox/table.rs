@@ -24,10 +24,16 @@ pub(super) const COLUMNS: [&str; 12] = [
     "\"offset\"",
 ];
 
+/// What the name of the table beside it ends with.
+pub(super) const MARK: &str = "_mark";
+
 /// A table by its quoted name.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) quoted: String,
+    /// The table beside it that holds the inbox's mark, quoted and not.
+    pub(super) mark: String,
+    pub(super) mark_name: String,
     pub(super) schema: Option<String>,
     pub(super) name: String,
 }
@@ -37,14 +43,16 @@ impl Table {
         // SQLite has no schemas; it would take one for the name of an attached database.
         let schema = config.schema.clone().filter(|_| database == Database::Postgres);
         let name = config.table.clone();
-        let quoted = match &schema {
-            Some(schema) => format!("{}.{}", quote(schema), quote(&name)),
-            None => quote(&name),
+        let mark_name = format!("{name}{MARK}");
+        let in_schema = |name: &str| match &schema {
+            Some(schema) => format!("{}.{}", quote(schema), quote(name)),
+            None => quote(name),
         };
-        Self { quoted, schema, name }
+        let (quoted, mark) = (in_schema(&name), in_schema(&mark_name));
+        Self { quoted, mark, mark_name, schema, name }
     }
 
-    /// The statement that makes the table: run where `create_table` is set, shown where it is not.
+    /// The statements that make the table and its mark's: run where `create_table` is set, shown where it is not.
     pub(super) fn ddl(&self, database: Database) -> String {
         let (text, bytes, time, now, flag, collate) = match database {
             Database::Postgres => ("text", "bytea", "timestamptz", "now()", "boolean", " COLLATE \"C\""),
@@ -55,18 +63,37 @@ impl Table {
              source_version bigint NOT NULL,\n    payload {text} NOT NULL,\n    payload_sha256 {bytes} NOT NULL,\n    \
              dataset {text} NOT NULL,\n    record_type {text} NOT NULL,\n    source {text} NOT NULL,\n    \
              sequence bigint NOT NULL,\n    accept_time {time} NOT NULL,\n    partition bigint NOT NULL,\n    \
-             \"offset\" bigint NOT NULL,\n    received_at {time} NOT NULL DEFAULT {now}\n)",
-            self.quoted
+             \"offset\" bigint NOT NULL,\n    received_at {time} NOT NULL DEFAULT {now}\n);\n\
+             CREATE TABLE IF NOT EXISTS {} (\n    id integer PRIMARY KEY CHECK (id = 1),\n    inbox {text} NOT NULL,\n    \
+             deliveries bigint NOT NULL\n);",
+            self.quoted, self.mark
         )
     }
 
-    /// What an existing row becomes: only what is newer, by source version and then by place in the log, changes it. So a repeat changes nothing.
+    /// Counts a delivery: in the transaction of its rows, or not at all. `name` is the parameter with the name that an inbox takes with its first one.
+    pub(super) fn count(&self, name: &str) -> String {
+        format!(
+            "INSERT INTO {} AS mark (id, inbox, deliveries) VALUES (1, {name}, 1) \
+             ON CONFLICT (id) DO UPDATE SET deliveries = mark.deliveries + 1",
+            self.mark
+        )
+    }
+
+    /// What the inbox says of itself.
+    pub(super) fn asks_mark(&self) -> String {
+        format!("SELECT inbox, deliveries FROM {} WHERE id = 1", self.mark)
+    }
+
+    /// What an existing row becomes: only what is newer, by source version and then by place in the log, changes it; or the same record, where the grant shows
+    /// it otherwise than it did, or somebody has changed the row. So a repeat changes nothing else.
     pub(super) fn on_conflict(&self, now: &str) -> String {
         let assignments: Vec<String> =
             COLUMNS.iter().skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
         format!(
             "ON CONFLICT (key) DO UPDATE SET {}, received_at = {now} \
-             WHERE (excluded.source_version, excluded.\"offset\") > (inbox.source_version, inbox.\"offset\")",
+             WHERE (excluded.source_version, excluded.\"offset\") > (inbox.source_version, inbox.\"offset\") \
+             OR ((excluded.source_version, excluded.\"offset\") = (inbox.source_version, inbox.\"offset\") \
+             AND (excluded.deleted, excluded.payload) <> (inbox.deleted, inbox.payload))",
             assignments.join(", ")
         )
     }
@@ -83,7 +110,7 @@ pub(super) fn newest<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a R
     for record in records {
         let age = |record: &Record| (record.source_version, record.position.1);
         let entry = newest.entry(&record.key).or_insert(record);
-        if age(record) > age(entry) {
+        if age(record) >= age(entry) {
             *entry = record;
         }
     }

@@ -48,6 +48,12 @@ pub enum Error {
     /// The adapter opens a role that the configuration does not have, or the other way round.
     #[error("the adapter and the configuration do not both have a {0}")]
     RoleMissing(&'static str),
+    /// The inbox does not hold any more what was acknowledged.
+    #[error(
+        "the inbox has lost what was acknowledged: {0}. Bring it back; or have everything delivered to it once more: `shuqiao-adapter refresh`, then start \
+         the adapter again 收件库已不再持有曾确认的数据（{1}）：请恢复该库；或执行 shuqiao-adapter refresh 后重新启动，由枢桥重新交付全部数据"
+    )]
+    InboxLost(String, String),
     /// With `once`: the same verb failed too often.
     #[error("gave up after {attempts} {} in a row", plural((*attempts).into(), "attempt"))]
     GaveUp {
@@ -67,6 +73,7 @@ impl Error {
             Self::Exchange(error) => error.class(),
             Self::State(error) => error.class(),
             Self::RoleMissing(_) => ErrorClass::Configuration,
+            Self::InboxLost(..) => ErrorClass::Protocol,
             Self::GaveUp { .. } => ErrorClass::Transient,
         }
     }
@@ -134,13 +141,32 @@ pub async fn resync(config: &Config) -> Result<state::Anew, Error> {
     if config.publish.is_none() {
         return Err(Error::RoleMissing("source"));
     }
-    if !config.state.path.is_file() {
-        return Err(state::Error::Missing(config.state.path.clone()).into());
-    }
-    let state = State::open(&config.state.path).await?;
+    let state = alone(config).await?;
     let anew = state.begin_anew().await;
     state.close().await;
     Ok(anew?)
+}
+
+/// Has the exchange deliver everything once more to the next run: see [`State::ask_anew`]. Not beside a run.
+///
+/// # Errors
+/// [`Error::RoleMissing`] where nothing is subscribed; [`Error::State`].
+pub async fn refresh(config: &Config) -> Result<(), Error> {
+    if config.subscribe.is_none() {
+        return Err(Error::RoleMissing("sink"));
+    }
+    let state = alone(config).await?;
+    let asked = state.ask_anew().await;
+    state.close().await;
+    Ok(asked?)
+}
+
+/// The state of an adapter that has run and does not run now.
+async fn alone(config: &Config) -> Result<State, state::Error> {
+    if !config.state.path.is_file() {
+        return Err(state::Error::Missing(config.state.path.clone()));
+    }
+    State::open(&config.state.path).await
 }
 
 struct Runner<'a> {

@@ -1,5 +1,8 @@
 //! The loop of a sink: delivery, inbox, acknowledgement.
 //!
+//! An inbox that does not hold any more what was acknowledged is found by its mark, before the first delivery and at each: it is told, and nothing is
+//! acknowledged until somebody has said what to do.
+//!
 //! A record is acknowledged once the sink has made it durable, or once it is set aside as a dead letter. What was delivered and is not acknowledged
 //! stays in memory across reconnects and is named as held, so that a reconnect is no flood of repeats; after a crash it is delivered again,
 //! and the sink recognises it. Memory is bounded by the window: so many records, and no more, are on their way.
@@ -10,15 +13,16 @@ use std::{
     time::Duration,
 };
 
-use shuqiao_proto::v1::{self, subscribe_request::Request, subscribe_response::Response};
+use shuqiao_proto::v1::{self, start_position::Start, subscribe_request::Request, subscribe_response::Response};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Error, Runner};
 use crate::{
-    AdapterError, Operation, Outcome, Record, Sink,
+    AdapterError, Mark, Operation, Outcome, Record, Sink,
     config::Subscribe,
     exchange::{self, Connection},
+    reconcile,
     retry::{Backoff, LONGEST},
 };
 
@@ -34,6 +38,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const TAKEN_OVER_TWICE_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(runner: &Runner<'_>, subscribe: &Subscribe, sink: &dyn Sink) -> Result<(), Error> {
+    if !still_holds(runner, subscribe, sink).await? || !ask_anew(runner, subscribe).await? {
+        return Ok(());
+    }
     let mut held = Held::default();
     let mut backoff = Backoff::default();
     let mut taken_over_at: Option<Instant> = None;
@@ -65,6 +72,73 @@ pub(super) async fn run(runner: &Runner<'_>, subscribe: &Subscribe, sink: &dyn S
         if !runner.wait(&mut backoff, "subscribe", failure).await? {
             return Ok(());
         }
+    }
+}
+
+/// Whether to go on (no: told to stop).
+///
+/// # Errors
+/// [`Error::InboxLost`], or why it cannot be told.
+async fn still_holds(runner: &Runner<'_>, subscribe: &Subscribe, sink: &dyn Sink) -> Result<bool, Error> {
+    let mut backoff = Backoff::default();
+    let Some(remembered) = runner.state.inbox_mark().await? else { return Ok(true) };
+    loop {
+        let late = || Err(AdapterError::transient("the inbox took longer than subscribe.deliver_timeout to answer"));
+        let cause = match tokio::time::timeout(subscribe.deliver_timeout, sink.mark()).await.unwrap_or_else(|_| late())
+        {
+            Ok(found) => return not_lost(&remembered, found.as_ref()).map(|()| true),
+            Err(cause) => cause,
+        };
+        if !runner.wait(&mut backoff, "mark", Error::Adapter { verb: "looks at its inbox", cause }).await? {
+            return Ok(false);
+        }
+    }
+}
+
+fn not_lost(remembered: &Mark, found: Option<&Mark>) -> Result<(), Error> {
+    match remembered.is_lost_in(found) {
+        Some((en, zh)) => Err(Error::InboxLost(en, zh)),
+        None => Ok(()),
+    }
+}
+
+/// Where somebody wants everything once more, has the exchange begin where the subscription begins. Whether to go on (no: told to stop).
+async fn ask_anew(runner: &Runner<'_>, subscribe: &Subscribe) -> Result<bool, Error> {
+    let mut backoff = Backoff::default();
+    while runner.state.asks_anew().await? {
+        let asked = tokio::select! {
+            asked = seek(runner, subscribe) => asked,
+            () = runner.token.cancelled() => return Ok(false),
+        };
+        match asked {
+            Ok(()) => runner.state.asked_anew().await?,
+            Err(failure) => {
+                if !runner.wait(&mut backoff, "seek", failure.into()).await? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn seek(runner: &Runner<'_>, subscribe: &Subscribe) -> Result<(), exchange::Error> {
+    let connection = Connection::open(&runner.config.broker).await?;
+    let current = reconcile::subscription(&connection, &subscribe.subscription).await?;
+    let seek = Some(v1::StartPosition { start: Some(beginning_of(&current)) });
+    let mut catalogue = connection.catalogue();
+    let request = v1::UpdateSubscriptionRequest { subscription: Some(current), seek };
+    connection.in_time(catalogue.update_subscription(request)).await?;
+    tracing::info!(subscription = subscribe.subscription, "asked for everything once more");
+    Ok(())
+}
+
+/// Where a subscription begins. One that began "now" began when it was made.
+fn beginning_of(subscription: &v1::Subscription) -> Start {
+    match subscription.start.as_ref().and_then(|start| start.start.clone()) {
+        Some(Start::Now(_)) => subscription.create_time.map_or(Start::Beginning(true), Start::Time),
+        Some(start) => start,
+        None => Start::Beginning(true),
     }
 }
 
@@ -268,6 +342,12 @@ async fn open(runner: &Runner<'_>, subscribe: &Subscribe, held: &Held) -> Result
     match first {
         Some(Response::Opened(opened)) => {
             tracing::info!(subscription = subscribe.subscription, held = held.len(), "subscribed");
+            if opened.cursor.iter().any(|at| at.offset > 0) && runner.state.counts().await?.delivered == 0 {
+                tracing::warn!(
+                    "nothing was ever delivered to this state file, and its subscription stands further on: an inbox that was lost with it \
+                     is filled by `shuqiao-adapter refresh`"
+                );
+            }
             Ok((requests, responses, opened))
         }
         _ => Err(exchange::Error::Protocol("its first answer is not `opened`")),
@@ -282,10 +362,10 @@ async fn deliver(
     records: Vec<Record>,
 ) -> Result<Done, Error> {
     let mut backoff = Backoff::default();
-    let outcomes = loop {
-        let delivered = tokio::time::timeout(subscribe.deliver_timeout, sink.deliver(&records)).await;
-        let cause = match delivered {
-            Ok(Ok(outcomes)) if outcomes.len() == records.len() => break outcomes,
+    let (outcomes, mark) = loop {
+        let work = async { Ok((sink.deliver(&records).await?, sink.mark().await?)) };
+        let cause = match tokio::time::timeout(subscribe.deliver_timeout, work).await {
+            Ok(Ok((outcomes, mark))) if outcomes.len() == records.len() => break (outcomes, mark),
             Ok(Ok(_)) => AdapterError::protocol("the sink returned another number of outcomes than records"),
             Ok(Err(error)) => error,
             Err(_) => AdapterError::transient("a delivery took longer than subscribe.deliver_timeout"),
@@ -295,17 +375,20 @@ async fn deliver(
             return Ok(Done { records: Vec::new(), outcomes: Vec::new() });
         }
     };
-    let (mut taken, mut refused, mut deferred) = (0, Vec::new(), 0);
+    if let Some(remembered) = runner.state.inbox_mark().await? {
+        not_lost(&remembered, mark.as_ref())?;
+    }
+    let (mut taken, mut refused, mut deferred) = (Vec::new(), Vec::new(), 0);
     for (record, outcome) in records.iter().zip(&outcomes) {
         match outcome {
-            Outcome::Accepted => taken += 1,
+            Outcome::Accepted => taken.push(record),
             Outcome::Rejected { reason } => refused.push((record, reason)),
             Outcome::Deferred { .. } => deferred += 1,
         }
     }
-    runner.state.delivered(taken, &refused).await?;
+    runner.state.delivered(&taken, &refused, mark.as_ref()).await?;
     let metrics = &runner.options.metrics;
-    metrics.taken.inc_by(taken);
+    metrics.taken.inc_by(taken.len() as u64);
     metrics.deferred.inc_by(deferred);
     metrics.dead_letters.inc_by(refused.len() as u64);
     Ok(Done { records, outcomes })
@@ -361,4 +444,24 @@ fn record(wire: v1::Record) -> Result<Record, exchange::Error> {
         accept_time_ms,
         position: (position.partition, position.offset),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_once_more_is_what_the_subscription_takes_and_no_more() {
+        let mut made = v1::Subscription::default().create_time.unwrap_or_default();
+        made.seconds = 7;
+        let from = |start| {
+            let start = Some(v1::StartPosition { start });
+            beginning_of(&v1::Subscription { start, create_time: Some(made), ..v1::Subscription::default() })
+        };
+        assert_eq!(from(None), Start::Beginning(true));
+        assert_eq!(from(Some(Start::Beginning(true))), Start::Beginning(true));
+        let time = Start::Time(Default::default());
+        assert_eq!(from(Some(time.clone())), time);
+        assert_eq!(from(Some(Start::Now(true))), Start::Time(made));
+    }
 }

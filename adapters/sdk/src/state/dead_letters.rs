@@ -35,6 +35,8 @@ pub enum LetterState {
     Replayed,
     /// Its key has moved on since; replaying it would put old data over new.
     Superseded,
+    /// Mended at the other end: the same row, or something newer of its key, was taken since, or the whole source was read and it was not there.
+    Resolved,
 }
 
 /// One letter.
@@ -56,6 +58,8 @@ pub struct DeadLetter {
     pub first_at_ms: i64,
     /// See `first_at_ms`.
     pub last_at_ms: i64,
+    /// When it was closed, milliseconds since 1970-01-01T00:00:00Z.
+    pub closed_at_ms: Option<i64>,
     /// The raw bytes as read. Not shown in lists.
     #[serde(skip)]
     pub raw: Vec<u8>,
@@ -100,7 +104,7 @@ impl State {
     /// [`Error`].
     pub async fn dead_letters(&self, open_only: bool, after: i64, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         let rows = sqlx::query(
-            "SELECT id, direction, state, place, violations, occurrences, first_at_ms, last_at_ms, x'' AS raw, \
+            "SELECT id, direction, state, place, violations, occurrences, first_at_ms, last_at_ms, closed_at_ms, x'' AS raw, \
              NULL AS record FROM dead_letter WHERE id > ? AND (NOT ? OR state = 'open') ORDER BY id LIMIT ?",
         )
         .bind(after)
@@ -169,7 +173,12 @@ impl State {
             Replay::Superseded
         } else {
             let mut numbering = Numbering::load(&mut transaction).await?;
-            let origin = Origin { raw: row.try_get("raw")?, place: row.try_get("place")?, dead_letter: Some(id) };
+            let origin = Origin {
+                raw: row.try_get("raw")?,
+                place: row.try_get("place")?,
+                row: row_of(&row)?,
+                dead_letter: Some(id),
+            };
             let queued = numbering.enqueue(&mut transaction, record, &origin).await?;
             numbering.store(&mut transaction).await?;
             count(&mut transaction, "read", 1).await?;
@@ -212,9 +221,21 @@ impl State {
     }
 }
 
+/// A letter was taken at last, or set aside anew.
+pub(super) async fn replayed(transaction: &mut Transaction<'static, Sqlite>, id: i64) -> Result<(), Error> {
+    set_state(transaction, id, "replayed").await
+}
+
+/// SHA-256 of what the source knows the row by.
+fn row_of(row: &SqliteRow) -> Result<Option<[u8; 32]>, Error> {
+    Ok(row.try_get::<Option<&[u8]>, _>("row_sha256")?.and_then(|row| row.try_into().ok()))
+}
+
 async fn set_state(transaction: &mut Transaction<'static, Sqlite>, id: i64, state: &'static str) -> Result<(), Error> {
-    sqlx::query("UPDATE dead_letter SET state = ? WHERE id = ?")
+    let closed_at_ms = (state != "replaying").then(now_ms);
+    sqlx::query("UPDATE dead_letter SET state = ?, closed_at_ms = ? WHERE id = ?")
         .bind(state)
+        .bind(closed_at_ms)
         .bind(id)
         .execute(&mut **transaction)
         .await?;
@@ -239,6 +260,7 @@ fn letter(row: &SqliteRow) -> Result<DeadLetter, Error> {
             "replaying" => LetterState::Replaying,
             "replayed" => LetterState::Replayed,
             "superseded" => LetterState::Superseded,
+            "resolved" => LetterState::Resolved,
             _ => return Err(Error::Damaged("state of a dead letter")),
         },
         place: row.try_get("place")?,
@@ -246,6 +268,7 @@ fn letter(row: &SqliteRow) -> Result<DeadLetter, Error> {
         occurrences: stored_u64(row.try_get("occurrences")?),
         first_at_ms: row.try_get("first_at_ms")?,
         last_at_ms: row.try_get("last_at_ms")?,
+        closed_at_ms: row.try_get("closed_at_ms")?,
         raw: row.try_get("raw")?,
         record: row.try_get("record")?,
     })
@@ -260,6 +283,8 @@ pub(super) struct SetAside<'a> {
     pub(super) violations: &'a [Violation],
     pub(super) record: Option<String>,
     pub(super) at_sequence: i64,
+    /// SHA-256 of what the source knows the row by.
+    pub(super) row: Option<[u8; 32]>,
 }
 
 impl<'a> SetAside<'a> {
@@ -270,7 +295,11 @@ impl<'a> SetAside<'a> {
         violations: &'a [Violation],
         at_sequence: i64,
     ) -> Self {
-        Self { direction: "source", key, place, raw, violations, record: None, at_sequence }
+        Self { direction: "source", key, place, raw, violations, record: None, at_sequence, row: None }
+    }
+
+    pub(super) fn of_row(self, row: Option<[u8; 32]>) -> Self {
+        Self { row, ..self }
     }
 
     pub(super) async fn insert(self, transaction: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
@@ -281,10 +310,12 @@ impl<'a> SetAside<'a> {
         };
         sqlx::query(
             "INSERT INTO dead_letter (direction, state, key, place, raw, raw_sha256, violations, record, at_sequence, \
-             occurrences, first_at_ms, last_at_ms) VALUES (?1, 'open', ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?9) \
-             ON CONFLICT (direction, raw_sha256) WHERE state = 'open' DO UPDATE SET place = excluded.place, \
-             violations = excluded.violations, at_sequence = excluded.at_sequence, occurrences = occurrences + 1, \
-             last_at_ms = excluded.last_at_ms",
+             occurrences, first_at_ms, last_at_ms, row_sha256, pass) VALUES (?1, 'open', ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, \
+             ?9, ?9, ?10, (SELECT value FROM counter WHERE name = 'passes')) \
+             ON CONFLICT (direction, raw_sha256) WHERE state = 'open' DO UPDATE SET key = coalesce(excluded.key, key), \
+             place = excluded.place, raw = excluded.raw, violations = excluded.violations, at_sequence = excluded.at_sequence, \
+             occurrences = occurrences + 1, last_at_ms = excluded.last_at_ms, \
+             row_sha256 = coalesce(excluded.row_sha256, row_sha256), pass = excluded.pass",
         )
         .bind(self.direction)
         .bind(self.key)
@@ -295,6 +326,7 @@ impl<'a> SetAside<'a> {
         .bind(self.record)
         .bind(self.at_sequence)
         .bind(now_ms())
+        .bind(self.row.as_ref().map(<[u8; 32]>::as_slice))
         .execute(&mut **transaction)
         .await?;
         Ok(())

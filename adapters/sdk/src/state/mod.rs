@@ -14,6 +14,7 @@
 mod dead_letters;
 mod numbering;
 mod outbox;
+mod resolved;
 mod schema;
 mod sink;
 

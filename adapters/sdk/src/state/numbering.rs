@@ -117,6 +117,8 @@ pub struct Anew {
 pub(super) struct Origin<'a> {
     pub(super) raw: &'a [u8],
     pub(super) place: &'a str,
+    /// SHA-256 of what the source knows the row by.
+    pub(super) row: Option<[u8; 32]>,
     pub(super) dead_letter: Option<i64>,
 }
 
@@ -162,7 +164,7 @@ impl Numbering {
         };
         sqlx::query(
             "INSERT INTO outbox (sequence, key, operation, source_version, counted, payload, payload_sha256, raw, place, \
-             dead_letter) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             row_sha256, dead_letter) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(self.next)
         .bind(&record.key)
@@ -173,6 +175,7 @@ impl Numbering {
         .bind(sha256.as_slice())
         .bind(origin.raw)
         .bind(origin.place)
+        .bind(origin.row.as_ref().map(<[u8; 32]>::as_slice))
         .bind(origin.dead_letter)
         .execute(&mut **transaction)
         .await?;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use shuqiao_proto::v1;
+use shuqiao_proto::{digest::payload_digest, v1};
 use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
     Error, State, count,
-    dead_letters::SetAside,
+    dead_letters::{SetAside, replayed},
     numbering::{Numbering, Origin},
-    stored_u64, to_stored,
+    resolved, stored_u64, to_stored,
 };
 use crate::{Batch, Operation, SourceRecord, Violation};
 
@@ -104,7 +104,12 @@ impl State {
         let mut transaction = self.begin().await?;
         let mut numbering = Numbering::load(&mut transaction).await?;
         let mut recorded = Recorded { read: batch.rows.len() as u64, ..Recorded::default() };
+        if batch.pass.begins {
+            resolved::begin_pass(&mut transaction).await?;
+        }
+        let mut letters = resolved::any_open(&mut transaction, "source").await?;
         for row in &batch.rows {
+            let id: Option<[u8; 32]> = row.id.as_ref().map(|id| payload_digest(id));
             let raw = row.raw.get(..RAW_BYTES_MAX).unwrap_or(&row.raw);
             let checked = row
                 .mapped
@@ -113,7 +118,8 @@ impl State {
                 .and_then(|record| check_bounds(record).map(|()| record));
             match checked {
                 Ok(record) => {
-                    let origin = Origin { raw, place: &row.place, dead_letter: None };
+                    let origin = Origin { raw, place: &row.place, row: id, dead_letter: None };
+                    let next = numbering.next;
                     match numbering.enqueue(&mut transaction, record, &origin).await? {
                         Some(bytes) => {
                             recorded.waiting += 1;
@@ -121,8 +127,19 @@ impl State {
                             for warning in &row.warnings {
                                 *recorded.warnings.entry(warning.rule.clone()).or_default() += 1;
                             }
+                            // Its key's letters stay until the exchange has taken it.
+                            if letters {
+                                resolved::by_record(&mut transaction, None, id.as_ref().map(|id| id.as_slice()), next)
+                                    .await?;
+                            }
                         }
-                        None => recorded.unchanged += 1,
+                        None => {
+                            recorded.unchanged += 1;
+                            if letters {
+                                let row = id.as_ref().map(|id| id.as_slice());
+                                resolved::by_record(&mut transaction, Some(&record.key), row, next).await?;
+                            }
+                        }
                     }
                 }
                 Err(mut violations) => {
@@ -131,11 +148,19 @@ impl State {
                     }
                     let key = row.mapped.as_ref().ok().map(|record| record.key.as_str());
                     SetAside::of_source(key, &row.place, raw, &violations, numbering.next - 1)
+                        .of_row(id)
                         .insert(&mut transaction)
                         .await?;
                     recorded.dead_letters += 1;
+                    if let Some(id) = id.filter(|_| letters) {
+                        resolved::by_other_bytes(&mut transaction, &id, &payload_digest(raw)).await?;
+                    }
+                    letters = true;
                 }
             }
+        }
+        if batch.pass.ends {
+            resolved::end_pass(&mut transaction).await?;
         }
         numbering.store(&mut transaction).await?;
         sqlx::query(
@@ -216,6 +241,7 @@ impl State {
         receipt: Option<&v1::Receipt>,
     ) -> Result<Acknowledged, Error> {
         let mut transaction = self.begin().await?;
+        let mut letters = resolved::any_open(&mut transaction, "source").await?;
         let mut done = Acknowledged::default();
         for (sequence, verdict) in results {
             if matches!(verdict, Verdict::Unknown) {
@@ -231,10 +257,16 @@ impl State {
             match verdict {
                 Verdict::Accepted(position) => {
                     accepted(&mut transaction, &row, *position).await?;
+                    // What a letter said when it was replayed may be older than what another says.
+                    if letters && row.try_get::<Option<i64>, _>("dead_letter")?.is_none() {
+                        let (key, origin) = (row.try_get("key")?, row.try_get("row_sha256")?);
+                        resolved::by_record(&mut transaction, key, origin, to_stored(*sequence)).await?;
+                    }
                     done.accepted += 1;
                 }
                 Verdict::Rejected(violations) => {
                     rejected(&mut transaction, &row, violations).await?;
+                    letters = true;
                     done.dead_letters += 1;
                 }
                 Verdict::Unknown => {}
@@ -347,11 +379,8 @@ async fn accepted(
     .bind(to_stored(position.offset))
     .execute(&mut **transaction)
     .await?;
-    if let Some(letter) = row.try_get::<Option<i64>, _>("dead_letter")? {
-        sqlx::query("UPDATE dead_letter SET state = 'replayed' WHERE id = ?")
-            .bind(letter)
-            .execute(&mut **transaction)
-            .await?;
+    if let Some(letter) = row.try_get("dead_letter")? {
+        replayed(transaction, letter).await?;
     }
     Ok(())
 }
@@ -361,12 +390,9 @@ async fn rejected(
     row: &SqliteRow,
     violations: &[Violation],
 ) -> Result<(), Error> {
-    if let Some(letter) = row.try_get::<Option<i64>, _>("dead_letter")? {
+    if let Some(letter) = row.try_get("dead_letter")? {
         // The letter that was replayed opens again, with the new reasons, as the same bytes set aside once more.
-        sqlx::query("UPDATE dead_letter SET state = 'replayed' WHERE id = ?")
-            .bind(letter)
-            .execute(&mut **transaction)
-            .await?;
+        replayed(transaction, letter).await?;
     }
     SetAside::of_source(
         Some(row.try_get("key")?),
@@ -375,6 +401,7 @@ async fn rejected(
         violations,
         row.try_get("sequence")?,
     )
+    .of_row(row.try_get::<Option<&[u8]>, _>("row_sha256")?.and_then(|row| row.try_into().ok()))
     .insert(transaction)
     .await
 }

@@ -90,6 +90,25 @@ CREATE TABLE warning (
     "
 ALTER TABLE numbering DROP COLUMN adopted;
 ",
+    // A letter of which something newer says that it is past is `resolved`. What the legacy system knows a row by, hashed; the way through all of the source in
+    // which a letter last came.
+    "
+ALTER TABLE outbox ADD COLUMN row_sha256 BLOB;
+ALTER TABLE dead_letter ADD COLUMN row_sha256 BLOB;
+ALTER TABLE dead_letter ADD COLUMN pass INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dead_letter ADD COLUMN closed_at_ms INTEGER;
+CREATE INDEX dead_letter_key ON dead_letter (key) WHERE state = 'open';
+CREATE INDEX dead_letter_row ON dead_letter (row_sha256) WHERE state = 'open';
+INSERT INTO counter (name, value) VALUES ('passes', 0);
+-- What the sink's inbox last said of itself. anew: the exchange is to be asked for everything once more.
+CREATE TABLE inbox (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT,
+    deliveries INTEGER NOT NULL,
+    anew INTEGER NOT NULL
+);
+INSERT INTO inbox (id, name, deliveries, anew) VALUES (1, NULL, 0, 0);
+",
 ];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
