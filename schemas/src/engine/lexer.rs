@@ -6,6 +6,7 @@
 //! and never panics, whatever the bytes are.
 
 use super::escapes::unescaped;
+use super::plain_run::{before_quote, plain_run};
 use super::program::Literal;
 use std::borrow::Cow;
 
@@ -382,92 +383,6 @@ impl<'p> Cursor<'p> {
     pub(crate) fn between(&self, start: usize, end: usize) -> &'p [u8] {
         self.bytes().get(start..end).unwrap_or_default()
     }
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// The bytes of a word before its first quote, the others zero: all of them if it has none.
-#[inline(always)]
-fn before_quote(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let marks = quote.wrapping_sub(ONES) & !quote & HIGH;
-    // The mark is the highest bit of its byte, so one bit less than the mark's byte: shift it to the byte's lowest bit first. Without
-    // a mark, zero minus one keeps everything.
-    let lowest = (marks & marks.wrapping_neg()) >> 7;
-    word & lowest.wrapping_sub(1)
-}
-
-/// Index of the first byte at or after `from` that ends a plain run: a quote, a backslash or a control character (or the end).
-#[inline(always)]
-fn plain_run(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    // Most texts end within two words; each pass of this loop is its own branch for the processor to learn.
-    for _ in 0..2 {
-        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-            return plain_run_bytewise(bytes, at);
-        };
-        let marks = ends(u64::from_le_bytes(*chunk));
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    plain_run_long(bytes, at)
-}
-
-/// The marks of bytes that end a plain run, each the highest bit of its byte.
-///
-/// In each of the three tests a borrow can raise a false mark only above a true one, so the lowest mark is right, and the lowest is
-/// all that is used.
-#[inline(always)]
-fn ends(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let slash = word ^ (ONES * 0x5C);
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let slash = slash.wrapping_sub(ONES) & !slash;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | slash | control) & HIGH
-}
-
-/// The same for what is longer: 64 bytes at a time in a form that the compiler makes vector instructions of. Each of the three terms
-/// is zero for one sort of byte that ends a run, and nothing is less than zero.
-#[inline(never)]
-fn plain_run_long(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    for _ in 0..4 {
-        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-            return plain_run_bytewise(bytes, at);
-        };
-        let marks = ends(u64::from_le_bytes(*chunk));
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
-        let least = |least: u8, &byte: &u8| least.min(byte ^ b'"').min(byte ^ b'\\').min(byte & 0xE0);
-        if chunk.iter().fold(u8::MAX, least) == 0 {
-            break;
-        }
-        at += 64;
-    }
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let marks = ends(u64::from_le_bytes(*chunk));
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    plain_run_bytewise(bytes, at)
-}
-
-/// The last bytes of a payload.
-#[cold]
-fn plain_run_bytewise(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    let end = rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
-    from + end.unwrap_or(rest.len())
 }
 
 #[cfg(test)]

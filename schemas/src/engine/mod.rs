@@ -5,7 +5,7 @@
 //! bytes whatever make it panic or cost more than linear time; a schema is either enforced to its last keyword or refused with all
 //! the reasons. Refuses: keywords outside the profile, anything unbounded, recursion.
 //!
-//! The files, in the order of a record's way: `lexer` reads tokens, `validate` walks them against a `program`, `rules` looks at what
+//! The files, in the order of a record's way: `lexer` reads tokens (`plain_run` finds where texts end), `validate` walks them against a `program`, `rules` looks at what
 //! was captured, `projection` writes what a grant shows. `compile`, `scalars`, `declare` and `declare_rules` make the program from a
 //! schema; [`compatibility`] compares two, [`describe()`] tells one.
 
@@ -26,6 +26,7 @@ mod lexer;
 mod mask;
 mod numbers;
 mod pattern;
+mod plain_run;
 pub mod profile;
 mod program;
 mod projection;
