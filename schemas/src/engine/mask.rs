@@ -4,6 +4,10 @@
 //! A value that has not the expected shape is hidden whole: a mask must never show more because a value is odd.
 
 use super::record_type::words;
+use crate::identifier::region_entries;
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 words! {
     /// How a value is masked.
@@ -41,11 +45,12 @@ impl Mask {
     pub(crate) fn apply(self, value: &str, out: &mut String) {
         match self {
             Mask::Name => name(value, out),
-            Mask::ResidentId | Mask::BankCard => keep(value, 6, 4, out),
-            Mask::Mobile => keep(value, 3, 4, out),
+            Mask::ResidentId => keep_of(15..=18, value, 6, 4, out),
+            Mask::BankCard => keep_of(16..=19, value, 6, 4, out),
+            Mask::Mobile => keep_of(11..=11, value, 3, 4, out),
             Mask::Landline => landline(value, out),
             Mask::Address => address(value, out),
-            Mask::Passport => keep(value, 2, 3, out),
+            Mask::Passport => keep_of(8..=11, value, 2, 3, out),
             Mask::Email => email(value, out),
             Mask::None => hide(value, out),
         }
@@ -54,6 +59,11 @@ impl Mask {
 
 fn hide(value: &str, out: &mut String) {
     out.extend(value.chars().map(|_| '*'));
+}
+
+/// Keeps `first` and `last` characters of a value that has the length of its kind; of a shorter one they would be nearly all.
+fn keep_of(lengths: RangeInclusive<usize>, value: &str, first: usize, last: usize, out: &mut String) {
+    if lengths.contains(&value.chars().count()) { keep(value, first, last, out) } else { hide(value, out) }
 }
 
 /// Keeps `first` and `last` characters; a value that has no more than these is hidden whole.
@@ -107,18 +117,29 @@ fn landline(value: &str, out: &mut String) {
     }
 }
 
-/// Keeps an address down to its district or county (not 自治区, not 小区 or 社区, which say too little or too much), else its city.
+/// The names of all divisions of GB/T 2260, of today and before, and how many characters the longest has.
+static DIVISIONS: LazyLock<(HashSet<&'static str>, usize)> = LazyLock::new(|| {
+    // One character alone (县) is no name.
+    let names = region_entries().iter().map(|entry| &*entry.zh).filter(|name| name.chars().nth(1).is_some());
+    let names: HashSet<_> = names.collect();
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    (names, longest)
+});
+
+/// Province, prefecture and county.
+const DIVISION_LEVELS: usize = 3;
+
+/// Keeps the names of divisions with which an address begins, down to its county or district. Names, and not what looks like the end of one: of
+/// 人民路8号3区, 阳光小区 and 菜市场 nothing is anybody's business.
 fn address(value: &str, out: &mut String) {
-    let district = value.char_indices().find(|&(at, c)| {
-        let before = value.get(..at).unwrap_or_default();
-        at > 0
-            && matches!(c, '区' | '县' | '旗')
-            && !["自治", "小", "社", "园", "校", "厂"].iter().any(|word| before.ends_with(word))
-    });
-    let place = district.filter(|&(at, _)| value.get(..at).is_some_and(|before| before.chars().count() <= 18));
-    let place = place.or_else(|| value.char_indices().find(|&(at, c)| at > 0 && c == '市'));
-    if let Some((at, c)) = place {
-        out.push_str(value.get(..at + c.len_utf8()).unwrap_or_default());
+    let (names, longest) = &*DIVISIONS;
+    let mut rest = value;
+    for _ in 0..DIVISION_LEVELS {
+        let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).take(*longest);
+        let names = ends.filter_map(|end| rest.split_at_checked(end)).filter(|(name, _)| names.contains(*name));
+        let Some((name, behind)) = names.last() else { break };
+        out.push_str(name);
+        rest = behind;
     }
     out.push_str("****");
 }
@@ -178,9 +199,24 @@ mod tests {
     #[test]
     fn addresses_end_at_the_district() {
         assert_eq!(masked(Mask::Address, "江苏省南通市崇川区人民中路1号"), "江苏省南通市崇川区****");
-        assert_eq!(masked(Mask::Address, "江苏省南通市启东市汇龙镇阳光小区3幢"), "江苏省南通市****");
+        assert_eq!(masked(Mask::Address, "江苏省南通市启东市汇龙镇阳光小区3幢"), "江苏省南通市启东市****");
+        assert_eq!(masked(Mask::Address, "启东市汇龙镇"), "启东市****");
+        assert_eq!(masked(Mask::Address, "河北省唐山市路南区新华道1号"), "河北省唐山市路南区****");
+        // A county that has become a district stays a place.
+        assert_eq!(masked(Mask::Address, "江苏省南通市通州市金沙镇"), "江苏省南通市通州市****");
         assert_eq!(masked(Mask::Address, "内蒙古自治区呼和浩特市新城区海拉尔大街"), "内蒙古自治区呼和浩特市新城区****");
         assert_eq!(masked(Mask::Address, "人民中路1号"), "****");
+        assert_eq!(masked(Mask::Address, ""), "****");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_district_is_hidden() {
+        for value in
+            ["人民路8号3区5幢", "阳光新村A区5幢201室", "幸福路菜市场3号", "长江路县学街2号", "王家院子区公所旁"]
+        {
+            assert_eq!(masked(Mask::Address, value), "****", "{value}");
+            assert_eq!(masked(Mask::Address, &format!("江苏省南通市{value}")), "江苏省南通市****", "{value}");
+        }
     }
 
     #[test]
@@ -194,8 +230,14 @@ mod tests {
     fn an_odd_value_is_hidden_whole() {
         for (mask, value) in [
             (Mask::ResidentId, "1234567890"),
+            // Longer than what is kept, but not by much: a passport's or a telephone's number in another field.
+            (Mask::ResidentId, "EA123456789"),
+            (Mask::BankCard, "13800138000"),
             (Mask::Mobile, "1234567"),
+            (Mask::Mobile, "85123456"),
             (Mask::Passport, "E1234"),
+            (Mask::Passport, "E12345"),
+            (Mask::Passport, "330106199003070022"),
             (Mask::Landline, "call me"),
             (Mask::Landline, "0513"),
         ] {
