@@ -135,8 +135,10 @@ fn eighteen(code: &[u8]) -> Found {
             Found::Likelier(Kind::Uscc)
         }
         Ok(None | Some(Reason::AmbiguousKind)) => Found::One(Kind::Uscc),
-        _ if resident.is_ok() => Found::One(Kind::ResidentId),
+        _ if resident == Ok(None) => Found::One(Kind::ResidentId),
+        // The same check character as a resident's, but nobody is registered in a region that begins with 9.
         _ if foreigner == Ok(None) => Found::One(Kind::ForeignerId),
+        _ if resident.is_ok() => Found::One(Kind::ResidentId),
         Ok(Some(_)) | Err(Reason::LegacySuspect) => Found::One(Kind::Uscc),
         // Wrong as everything. Whose error is it? A birthday or a right check after a known region speaks for a person.
         Err(_)

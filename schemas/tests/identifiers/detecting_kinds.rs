@@ -27,11 +27,19 @@ fn each_kind_is_found() {
     for (input, kind) in cases {
         assert_eq!(found(input), (kind, Severity::Ok, None), "{input}");
     }
+    // The check character is that of GB 11643, but nobody is registered in region 911840.
+    assert_eq!(found(&foreigner("91184019850307001")), (Kind::ForeignerId, Severity::Ok, None));
     assert_eq!(found("USA310085030712"), (Kind::ForeignerId, Severity::Warning, Some("CHECK_NOT_VERIFIED")));
     assert_eq!(found("3206811101637"), (Kind::RegistrationNumber, Severity::Warning, Some("THIRTEEN_DIGITS")));
     assert_eq!(found("320621850115120"), (Kind::ResidentId, Severity::Warning, Some("UPGRADED_FROM_FIFTEEN")));
     // Passes the check of a registration number (one number in ten does) and holds a birthday: nobody can tell.
     assert_eq!(found("110105491231002"), (Kind::RegistrationNumber, Severity::Warning, Some("AMBIGUOUS_KIND")));
+}
+
+fn foreigner(body: &str) -> String {
+    let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    let sum: usize = body.bytes().zip(weights).map(|(b, w)| usize::from(b - b'0') * w).sum();
+    format!("{body}{}", char::from(b"10X98765432"[sum % 11]))
 }
 
 #[test]
