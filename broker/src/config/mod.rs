@@ -147,6 +147,7 @@ impl Config {
             unacknowledged_records_max: section.unacknowledged_records_max,
             unacknowledged_bytes_max: section.unacknowledged_bytes_max.bytes(),
             tail_bytes_max: section.tail_bytes_max.bytes(),
+            held_bytes_max: self.limits.unsent_bytes_max.bytes() / 4,
             cursor_delay: section.cursor_delay,
             ..crate::exchange::delivery::Options::new(self.log.topic_prefix.clone())
         }

@@ -4,6 +4,7 @@
 //! reads again; what waited for it is freed at once. A stream that ends for a reason of rights leaves nothing behind that could still go out.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
@@ -19,6 +20,9 @@ use tonic::Status;
 /// Answers of one stream that wait to be written to the socket, at most.
 const WAITING_MAX: usize = 4;
 
+/// What is kept until an answer has left, so that it is counted for as long as it takes memory.
+pub(super) type Keep = Option<Box<dyn Any + Send + Sync>>;
+
 /// Why an answer was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
@@ -32,9 +36,12 @@ pub(super) enum Unsent {
 #[derive(Debug)]
 pub(super) struct Answers<T>(Arc<Shared<T>>);
 
-/// What tonic reads them from.
+/// What tonic reads them from. It asks for the next answer when the connection has room again, and that is when the one before has left but for a last piece.
 #[derive(Debug)]
-pub struct AnswerStream<T>(Arc<Shared<T>>);
+pub struct AnswerStream<T> {
+    shared: Arc<Shared<T>>,
+    leaving: Keep,
+}
 
 #[derive(Debug)]
 struct Shared<T> {
@@ -44,7 +51,7 @@ struct Shared<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    waiting: VecDeque<T>,
+    waiting: VecDeque<(T, Keep)>,
     end: End,
     reader: Option<Waker>,
 }
@@ -63,15 +70,20 @@ enum End {
 pub(super) fn queue<T>() -> (Answers<T>, AnswerStream<T>) {
     let state = State { waiting: VecDeque::with_capacity(WAITING_MAX), end: End::Open, reader: None };
     let shared = Arc::new(Shared { state: Mutex::new(state), room: Notify::new() });
-    (Answers(shared.clone()), AnswerStream(shared))
+    (Answers(shared.clone()), AnswerStream { shared, leaving: None })
 }
 
 impl<T> Answers<T> {
     /// Adds an answer as soon as there is room.
     pub(super) async fn send(&self, answer: T, patience: Duration) -> Result<(), Unsent> {
+        self.send_keeping(answer, None, patience).await
+    }
+
+    /// The same, with what is kept until the answer has left.
+    pub(super) async fn send_keeping(&self, answer: T, keep: Keep, patience: Duration) -> Result<(), Unsent> {
         tokio::time::timeout(patience, self.room()).await.map_err(|_| Unsent::Unread)??;
         let mut state = self.0.state.lock();
-        state.waiting.push_back(answer);
+        state.waiting.push_back((answer, keep));
         state.wake();
         Ok(())
     }
@@ -131,9 +143,12 @@ impl<T> Stream for AnswerStream<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = self.0.state.lock();
-        if let Some(answer) = state.waiting.pop_front() {
-            self.0.room.notify_one();
+        let this = self.get_mut();
+        this.leaving = None;
+        let mut state = this.shared.state.lock();
+        if let Some((answer, keep)) = state.waiting.pop_front() {
+            this.leaving = keep;
+            this.shared.room.notify_one();
             return Poll::Ready(Some(Ok(answer)));
         }
         match &mut state.end {
@@ -149,10 +164,10 @@ impl<T> Stream for AnswerStream<T> {
 
 impl<T> Drop for AnswerStream<T> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         state.waiting = VecDeque::new();
         state.end = End::Gone;
-        self.0.room.notify_one();
+        self.shared.room.notify_one();
     }
 }
 
@@ -195,8 +210,24 @@ mod tests {
         assert_eq!(read(stream).await, [Ok(0), Ok(1), Ok(2), Ok(3), Err("why".to_owned())]);
         let (answers, stream) = full().await;
         answers.cut(Status::unavailable("why"));
-        assert!(stream.0.state.lock().waiting.capacity() == 0, "what waited is freed");
+        assert!(stream.shared.state.lock().waiting.capacity() == 0, "what waited is freed");
         assert_eq!(read(stream).await, [Err("why".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_for_an_answer_goes_when_the_next_one_is_asked_for() {
+        let (answers, mut stream) = queue();
+        let kept = Arc::new(());
+        for number in 0..2 {
+            answers.send_keeping(number, Some(Box::new(kept.clone())), PATIENCE).await.expect("room");
+        }
+        assert!(matches!(stream.next().await, Some(Ok(0))));
+        assert_eq!(Arc::strong_count(&kept), 3, "the first has not left yet");
+        assert!(matches!(stream.next().await, Some(Ok(1))));
+        assert_eq!(Arc::strong_count(&kept), 2);
+        answers.cut(Status::unavailable("why"));
+        assert_eq!(read(stream).await, [Err("why".to_owned())]);
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 
     #[tokio::test]

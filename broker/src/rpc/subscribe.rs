@@ -13,7 +13,7 @@ use shuqiao_proto::{
 use tonic::Streaming;
 
 use super::{
-    answers::{Answers, Unsent},
+    answers::{Answers, Keep, Unsent},
     convert,
     exchange::{Call, first, open_first, opening, unreadable},
     status,
@@ -118,10 +118,11 @@ async fn read(requests: &mut Streaming<v1::SubscribeRequest>, handle: &Handle) -
 async fn write(stream: &mut Stream, answers: &Answers<encoded::SubscribeResponse>, unread_timeout: Duration) -> End {
     let mut answer =
         Response::Opened(v1::SubscribeOpened { cursor: positions(stream.cursor()), end: positions(stream.end()) });
+    let mut keep: Keep = None;
     loop {
         let sent = tokio::select! {
             biased;
-            sent = answers.send(response(answer), unread_timeout) => sent,
+            sent = answers.send_keeping(response(answer), keep, unread_timeout) => sent,
             // A client that does not read is no reason to let it read on after its grant has ended.
             error = stream.ended() => return End::Exchange(error),
         };
@@ -130,9 +131,13 @@ async fn write(stream: &mut Stream, answers: &Answers<encoded::SubscribeResponse
             Err(Unsent::Unread) => return End::Exchange(Error::ClientTooSlow),
             Err(Unsent::Gone) => return End::Client,
         }
-        answer = match stream.next().await {
-            Ok(Event::Batch(batch)) => Response::Delivery(delivery_of(&batch)),
-            Ok(Event::CursorMoved(cursor)) => cursor_moved(cursor),
+        (answer, keep) = match stream.next().await {
+            Ok(Event::Batch(batch)) => {
+                let delivery = Response::Delivery(delivery_of(&batch));
+                let records: Keep = Some(Box::new(batch.records));
+                (delivery, records)
+            }
+            Ok(Event::CursorMoved(cursor)) => (cursor_moved(cursor), None),
             Err(error) => return End::Exchange(error),
         };
     }

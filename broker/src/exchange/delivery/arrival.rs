@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -13,6 +10,7 @@ use parking_lot::Mutex;
 use shuqiao_proto::receipt::{Accepted, BatchDigest};
 use shuqiao_schemas::engine::Scratch;
 
+use super::count::Count;
 use crate::exchange::{
     catalogue::{Access, ViewId},
     model::{Operation, Position, Record},
@@ -36,15 +34,14 @@ pub(super) struct Arrival {
 }
 
 /// What was made of it so far. The lock is held while a view is projected: a second subscriber waits microseconds instead of doing the work again.
-#[derive(Default)]
 struct Views {
     kept: Vec<(ViewId, Shown)>,
     /// The record as a delete, which shows everybody the same.
     deleted: Option<Arc<Form>>,
-    /// Bytes of these beyond the record's own.
+    /// Bytes that are counted below.
     bytes: usize,
-    /// The tail's count of such bytes, while the entry is in the tail.
-    counted: Option<Arc<AtomicUsize>>,
+    /// Of an entry in a tail, the tail's count of what was made of it; of another, a stream's count of all that it is.
+    counted: Arc<Count>,
 }
 
 /// An upsert as one view shows it.
@@ -81,11 +78,19 @@ impl fmt::Debug for Arrival {
 }
 
 impl Arrival {
-    /// `counted` is the tail's count of projected bytes, for an entry that goes into a tail.
-    pub(super) fn new(position: Position, record: Option<Record>, counted: Option<Arc<AtomicUsize>>) -> Self {
+    /// For a tail, which counts the entry's own bytes itself.
+    pub(super) fn in_tail(position: Position, record: Option<Record>, projected: &Arc<Count>) -> Self {
         let own = record.as_ref().map_or(0, |record| record.key.len() + record.payload.len());
-        let views = Views { counted, ..Views::default() };
+        let views = Views { kept: Vec::new(), deleted: None, bytes: 0, counted: projected.clone() };
         Self { position, record, bytes: own + OVERHEAD_BYTES, views: Mutex::new(views) }
+    }
+
+    /// For one stream.
+    pub(super) fn in_stream(position: Position, record: Option<Record>, held: &Arc<Count>) -> Self {
+        let mut arrival = Self::in_tail(position, record, held);
+        let bytes = arrival.bytes;
+        arrival.views.get_mut().grow(bytes);
+        arrival
     }
 
     /// An upsert as the access shows it.
@@ -143,21 +148,27 @@ impl Arrival {
         }
     }
 
-    /// Leaves the tail: what is projected from now on is no longer the tail's.
-    pub(super) fn leave(&self) {
+    /// Leaves the tail: it is held by the streams that have yet to send it, if any.
+    pub(super) fn leave(&self, held: &Arc<Count>) {
         let mut views = self.views.lock();
-        if let Some(counted) = views.counted.take() {
-            counted.fetch_sub(views.bytes, Ordering::Relaxed);
-        }
+        views.counted.subtract(views.bytes);
+        views.counted = held.clone();
+        views.bytes += self.bytes;
+        held.add(views.bytes);
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let views = self.views.get_mut();
+        views.counted.subtract(views.bytes);
     }
 }
 
 impl Views {
     fn grow(&mut self, bytes: usize) {
         self.bytes += bytes;
-        if let Some(counted) = &self.counted {
-            counted.fetch_add(bytes, Ordering::Relaxed);
-        }
+        self.counted.add(bytes);
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Room, reading::Reading, tail::Tail};
+use super::{
+    Room,
+    reading::{For, Reading},
+    tail::Tail,
+};
 use crate::exchange::{Error, catalogue::Dataset, model::DatasetId};
 
 /// Before the log is asked again after it did not answer.
@@ -63,9 +67,9 @@ impl Feeds {
 impl Feed {
     async fn open(room: Arc<Room>, dataset: Arc<Dataset>) -> Result<Self, Error> {
         let next: Vec<_> = room.log.bounds(&dataset.topic).await?.iter().map(|bounds| bounds.next).collect();
-        let tail = Arc::new(Tail::new(&next, room.options.tail_bytes_max));
+        let tail = Arc::new(Tail::new(&next, room.options.tail_bytes_max, room.held.clone()));
         let from: Vec<_> = (0..).zip(next).collect();
-        let mut reading = Reading::open(room.clone(), dataset.clone(), &from, Some(tail.projected())).await?;
+        let mut reading = Reading::open(room.clone(), dataset.clone(), &from, For::Tail(tail.projected())).await?;
         let stop = room.tasks.token().child_token();
         let (filled, stopped) = (tail.clone(), stop.clone());
         room.tasks.clone().spawn("delivery-feed", async move {

@@ -37,6 +37,7 @@ pub struct Metrics {
     passed_over: Family<PassedLabels, Counter>,
     catch_up_reads: Family<DatasetLabels, Counter>,
     tail_bytes: Family<DatasetLabels, Gauge>,
+    held_bytes: Gauge,
     lag: Family<SubscriptionLabels, Gauge>,
     streams: Gauge,
     cursor_writes: Counter,
@@ -70,6 +71,11 @@ impl Metrics {
         );
         registry.register("shuqiao_delivery_tail_bytes", "Bytes of the shared tail", metrics.tail_bytes.clone());
         registry.register(
+            "shuqiao_delivery_held_bytes",
+            "Bytes outside of tails that subscribers have not read",
+            metrics.held_bytes.clone(),
+        );
+        registry.register(
             "shuqiao_subscription_lag",
             "Entries between the cursor and the log's end, of subscriptions with an open stream",
             metrics.lag.clone(),
@@ -101,6 +107,11 @@ impl Metrics {
 
     pub(super) fn tail_bytes(&self, dataset: &DatasetId, bytes: usize) {
         self.tail_bytes.get_or_create(&labels(dataset)).set(gauge(bytes));
+    }
+
+    /// What is held outside of tails.
+    pub(super) fn held(&self) -> Gauge {
+        self.held_bytes.clone()
     }
 
     pub(super) fn lag(&self, subscription: &SubscriptionId, entries: u64) {

@@ -14,6 +14,8 @@
 //! - a batch leaves when its audit entry is durable. Entries of several batches are on their way at once; batches keep their order;
 //! - an entry is decoded and judged once, projected and encoded once for each distinct view, whatever the number of subscribers;
 //! - nobody waits for a slow subscriber: the tail goes on, and who falls behind reads the log until it has caught up;
+//! - what streams have read and their clients have not is bounded for all together ([`Options::held_bytes_max`]): beyond, who is behind reads little, and
+//!   only when nothing of its own is held; who is at the tail holds what the tail holds, and goes on;
 //! - the cursor stands behind the oldest record that is not acknowledged, and is durable within [`Options::cursor_delay`] and a write;
 //! - a newer stream of a subscription ends the older one; so does a seek.
 //!
@@ -23,6 +25,7 @@
 
 mod arrival;
 mod batch;
+mod count;
 mod cursors;
 mod feed;
 mod in_flight;
@@ -60,6 +63,7 @@ use crate::{
     shutdown::Tasks,
     view::View,
 };
+use count::Count;
 use cursors::Cursors;
 use feed::Feeds;
 
@@ -82,6 +86,9 @@ pub struct Options {
     pub unacknowledged_bytes_max: usize,
     /// Newest entries of one dataset in memory, as projected and encoded too.
     pub tail_bytes_max: usize,
+    /// Bytes of entries that streams hold outside of tails, as projected and encoded too, until their clients have read them; about, as each may be reading
+    /// when it is reached. Beyond, a stream that is behind holds one small read at most.
+    pub held_bytes_max: usize,
     /// How often an idle stream looks at its grant's period.
     pub check_interval: Duration,
     /// How long an acknowledgement may wait for others before the cursor is written.
@@ -110,6 +117,7 @@ impl Options {
             unacknowledged_records_max: 10_000,
             unacknowledged_bytes_max: 64 << 20,
             tail_bytes_max: 8 << 20,
+            held_bytes_max: 32 << 20,
             check_interval: Duration::from_secs(1),
             cursor_delay: Duration::from_millis(500),
             cursor_acknowledgements_max: 1_000,
@@ -132,6 +140,8 @@ struct Room {
     tasks: Tasks,
     cursors: Arc<Cursors>,
     live: Mutex<Live>,
+    /// See [`Options::held_bytes_max`].
+    held: Arc<Count>,
 }
 
 impl std::fmt::Debug for Room {
@@ -190,8 +200,15 @@ impl Delivery {
     ) -> Result<Arc<Self>, Error> {
         let cursors = Cursors::open(log.clone(), catalogue.clone(), &options, clock.clone(), tasks).await?;
         let (tasks, live) = (tasks.clone(), Mutex::default());
-        let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live };
+        let held = Count::shown(options.metrics.held());
+        let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live, held };
         Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
+    }
+
+    /// Bytes of entries that streams hold outside of tails.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.room.held.get()
     }
 
     /// Puts the refusal of an opening on the trail that does not say of what. Answers with the refusal, or with what kept it from the trail.
@@ -277,6 +294,11 @@ impl Drop for Place {
 impl Room {
     fn metrics(&self) -> &Metrics {
         &self.options.metrics
+    }
+
+    /// Whether streams hold as much as they may.
+    fn is_full(&self) -> bool {
+        self.held.get() >= self.options.held_bytes_max
     }
 
     /// The caller's subscription, and what it shows now.

@@ -8,10 +8,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
-use super::{Room, arrival::Arrival};
+use super::{Room, arrival::Arrival, count::Count};
 use crate::{
     exchange::{
         Error,
@@ -26,6 +26,10 @@ use crate::{
 /// Entries of one read.
 const ENTRIES_MAX: usize = 500;
 const BYTES_MAX: usize = 1 << 20;
+/// One read of a stream takes this part of the bytes that streams may still hold,
+const PART_OF_WHAT_IS_LEFT: usize = 16;
+/// and no less than this.
+const LITTLE_BYTES: usize = 64 << 10;
 /// Changes of one key that are looked at, at most.
 pub(super) const HISTORY_MAX: usize = 10_000;
 
@@ -38,8 +42,15 @@ pub(super) struct Reading {
     decoder: envelope::Decoder,
     /// Highest sequence seen, a partition and source.
     high_water: HashMap<(u32, SourceId), u64>,
-    /// For entries that go into a tail.
-    projected: Option<Arc<AtomicUsize>>,
+    whom: For,
+}
+
+/// Whom entries are read for, and what counts them.
+pub(super) enum For {
+    /// A tail: what is made of them.
+    Tail(Arc<Count>),
+    /// One stream: all that they are.
+    Stream(Arc<Count>),
 }
 
 /// What the view knows of one entry.
@@ -58,7 +69,7 @@ impl Reading {
         room: Arc<Room>,
         dataset: Arc<Dataset>,
         from: &[(u32, u64)],
-        projected: Option<Arc<AtomicUsize>>,
+        whom: For,
     ) -> Result<Self, Error> {
         let reader = room.log.read(&dataset.topic, from).await?;
         Ok(Self {
@@ -68,14 +79,22 @@ impl Reading {
             waiting: VecDeque::new(),
             decoder: envelope::Decoder::default(),
             high_water: HashMap::new(),
-            projected,
+            whom,
         })
     }
 
     /// The next entries, at least one. Waits at the log's end.
     pub(super) async fn next(&mut self) -> Result<Vec<Arc<Arrival>>, Error> {
         if self.waiting.is_empty() {
-            self.waiting = self.reader.next(ENTRIES_MAX, BYTES_MAX).await?.into();
+            let bytes_max = match &self.whom {
+                // The less is left for all streams, the less one takes of it.
+                For::Stream(_) => {
+                    let left = self.room.options.held_bytes_max.saturating_sub(self.room.held.get());
+                    (left / PART_OF_WHAT_IS_LEFT).clamp(LITTLE_BYTES, BYTES_MAX)
+                }
+                For::Tail(_) => BYTES_MAX,
+            };
+            self.waiting = self.reader.next(ENTRIES_MAX, bytes_max).await?.into();
         }
         let mut arrivals = Vec::with_capacity(self.waiting.len());
         while let Some(entry) = self.waiting.front() {
@@ -98,7 +117,10 @@ impl Reading {
                     None
                 }
             };
-            arrivals.push(Arc::new(Arrival::new(position, record, self.projected.clone())));
+            arrivals.push(Arc::new(match &self.whom {
+                For::Tail(projected) => Arrival::in_tail(position, record, projected),
+                For::Stream(held) => Arrival::in_stream(position, record, held),
+            }));
             self.waiting.pop_front();
         }
         Ok(arrivals)

@@ -17,10 +17,11 @@ use super::{
     Open, Place, Room,
     arrival::Arrival,
     batch::{Candidates, Delivered, Prepared},
+    count::Count,
     feed::Feed,
     in_flight::InFlight,
     positions,
-    reading::Reading,
+    reading::{For, Reading},
     tail::Span,
     window::{Handle, Shared, Window},
 };
@@ -81,6 +82,8 @@ pub struct Stream {
     /// Which partition the tail is asked for first.
     turn: usize,
     preparing: FuturesOrdered<BoxFuture<'static, Result<Prepared, Error>>>,
+    /// Bytes of what it has read from the log and its client has not read.
+    held: Arc<Count>,
     moved: watch::Receiver<()>,
     changes: watch::Receiver<u64>,
     cursor_moves: watch::Receiver<()>,
@@ -142,6 +145,7 @@ impl Stream {
             catch_up: None,
             turn: 0,
             preparing: FuturesOrdered::new(),
+            held: Count::within(&room.held),
             moved: feed.tail.moved(),
             feed,
             changes: room.catalogue.changes(),
@@ -190,7 +194,7 @@ impl Stream {
                 () = taken_over.cancelled() => {}
                 () = draining.cancelled() => return Error::Draining,
                 _ = self.changes.changed() => {}
-                _ = self.ticks.tick() => {}
+                _ = self.ticks.tick() => self.measure(),
             }
         }
     }
@@ -243,7 +247,8 @@ impl Stream {
                 self.look_around()?;
             }
             let in_tail = reads && self.is_in_tail();
-            let catch_up = OptionFuture::from(self.catch_up.as_mut().filter(|_| reads).map(|one| &mut one.read));
+            let reads_log = reads && (self.held.get() == 0 || !self.room().is_full());
+            let catch_up = OptionFuture::from(self.catch_up.as_mut().filter(|_| reads_log).map(|one| &mut one.read));
             tokio::select! {
                 () = taken_over.cancelled() => {}
                 () = draining.cancelled() => return Err(Error::Draining),
@@ -406,8 +411,9 @@ impl Stream {
                 .filter_map(|partition| Some((*partition, *self.next.get(usize::try_from(*partition).ok()?)?)))
                 .collect();
             let (room, dataset) = (self.room().clone(), self.access.dataset.clone());
+            let held = self.held.clone();
             let read = async move {
-                let reading = Reading::open(room, dataset, &from, None).await?;
+                let reading = Reading::open(room, dataset, &from, For::Stream(held)).await?;
                 read_on(reading).await
             };
             self.catch_up = Some(CatchUp { partitions: behind, read: Box::pin(read) });

@@ -3,25 +3,21 @@
 //! Bounded in bytes, what is projected and encoded included: the oldest entry goes first, whoever still wants it reads the log. So a slow subscriber neither holds
 //! memory nor anybody else.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::arrival::Arrival;
+use super::{arrival::Arrival, count::Count};
 use crate::exchange::Error;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Tail {
     state: Mutex<State>,
-    projected: Arc<AtomicUsize>,
+    projected: Arc<Count>,
+    /// What is held outside of tails.
+    held: Arc<Count>,
     bytes_max: usize,
     moved: watch::Sender<()>,
 }
@@ -51,16 +47,16 @@ pub(super) struct Span {
 }
 
 impl Tail {
-    /// Empty, at these next offsets.
-    pub(super) fn new(next: &[u64], bytes_max: usize) -> Self {
+    /// Empty, at these next offsets. What leaves it and is still held is counted in `held`.
+    pub(super) fn new(next: &[u64], bytes_max: usize, held: Arc<Count>) -> Self {
         let empty = |next: &u64| Partition { first: *next, next: *next, arrivals: VecDeque::new() };
         let partitions = next.iter().map(empty).collect();
         let state = State { partitions, order: VecDeque::new(), bytes: 0, failure: None };
-        Self { state: Mutex::new(state), projected: Arc::default(), bytes_max, moved: watch::Sender::new(()) }
+        Self { state: Mutex::new(state), projected: Arc::default(), held, bytes_max, moved: watch::Sender::new(()) }
     }
 
     /// What entries of this tail count with what was made of them.
-    pub(super) fn projected(&self) -> Arc<AtomicUsize> {
+    pub(super) fn projected(&self) -> Arc<Count> {
         self.projected.clone()
     }
 
@@ -89,14 +85,14 @@ impl Tail {
 
     /// Keeps the bound after entries have been projected and encoded.
     pub(super) fn trim(&self) {
-        if self.projected.load(Ordering::Relaxed) > 0 {
+        if self.projected.get() > 0 {
             self.evict(&mut self.state.lock());
         }
     }
 
     fn evict(&self, state: &mut State) -> usize {
         loop {
-            let bytes = state.bytes + self.projected.load(Ordering::Relaxed);
+            let bytes = state.bytes + self.projected.get();
             if bytes <= self.bytes_max {
                 return bytes;
             }
@@ -105,7 +101,7 @@ impl Tail {
             let Some(oldest) = partition.arrivals.pop_front() else { continue };
             partition.first = oldest.position.offset + 1;
             state.bytes -= oldest.bytes;
-            oldest.leave();
+            oldest.leave(&self.held);
         }
     }
 
@@ -156,7 +152,7 @@ mod tests {
     use crate::exchange::model::Position;
 
     fn arrival(partition: u32, offset: u64) -> Arc<Arrival> {
-        Arc::new(Arrival::new(Position { partition, offset }, None, None))
+        Arc::new(Arrival::in_tail(Position { partition, offset }, None, &Arc::default()))
     }
 
     fn offsets(tail: &Tail, partition: usize, from: u64) -> Vec<u64> {
@@ -166,7 +162,7 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_and_what_is_gone_is_not_answered_for() {
         let one = arrival(0, 0).bytes;
-        let tail = Tail::new(&[5, 0], 3 * one);
+        let tail = Tail::new(&[5, 0], 3 * one, Arc::default());
         tail.push(vec![arrival(0, 5), arrival(1, 0), arrival(0, 9)]);
         assert_eq!((offsets(&tail, 0, 5), offsets(&tail, 0, 6), offsets(&tail, 1, 0)), (vec![5, 9], vec![9], vec![0]));
         assert_eq!(tail.push(vec![arrival(1, 1)]), 3 * one);
@@ -177,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_read_is_bounded_and_returns_at_least_one() {
-        let tail = Tail::new(&[0], usize::MAX);
+        let tail = Tail::new(&[0], usize::MAX, Arc::default());
         tail.push((0..10).map(|offset| arrival(0, offset)).collect());
         assert_eq!(tail.read(0, 0, 4, usize::MAX).len(), 4);
         assert_eq!(tail.read(0, 0, 4, 1).len(), 1);

@@ -1,12 +1,15 @@
 //! How records flow: credit, the tail, those behind it, repeats, the trail.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
 use ring::digest::{SHA256, digest};
 
 use super::{
-    super::{Metrics, Open, Options},
+    super::{Event, Metrics, Open, Options},
     fixture::*,
 };
 use crate::{
@@ -233,6 +236,63 @@ async fn a_slow_subscriber_does_not_slow_another() {
     assert_eq!(measured(&registry, "shuqiao_delivery_streams "), 2);
     drop((slow, fast));
     assert_eq!(measured(&registry, "shuqiao_delivery_streams "), 0);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_clients_have_not_read_is_bounded_for_all_together() {
+    const STREAMS: usize = 12;
+    const RECORDS: usize = 2_000;
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { tail_bytes_max: 10_000, held_bytes_max: 400_000, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    house.publish(many(1, RECORDS as u64)).await;
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        let id = format!("taxation.slow-{number}");
+        house.subscription(new_subscription(&id, DATASET)).await;
+        // What its client has not read yet is kept beside each.
+        streams.push((house.try_stream(&id, 10_000, Vec::new()).await.unwrap(), Vec::new(), 0));
+    }
+    // Nobody is kept from reading at all.
+    for (stream, unread, count) in &mut streams {
+        let first = batch(stream).await;
+        *count += first.records.len();
+        unread.push(first);
+    }
+    let mut most = house.delivery.held_bytes();
+    for _ in 0..3 {
+        for (stream, unread, count) in &mut streams {
+            // A stream that may not go on says nothing.
+            if let Ok(event) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await
+                && let Event::Batch(batch) = event.unwrap()
+            {
+                *count += batch.records.len();
+                // As it waits to be written.
+                for one in &batch.records {
+                    one.encoded(|| one.payload().clone());
+                }
+                unread.push(batch);
+            }
+            most = most.max(house.delivery.held_bytes());
+        }
+    }
+    // One small read more for each: its entries, what was made of them and what they cost beside their bytes.
+    let small_read = 500 * 1_000;
+    assert!(most > 400_000, "{most}: the bound was reached");
+    assert!(most < 400_000 + STREAMS * small_read / 2, "{most}");
+    let waiting: usize = streams.iter().map(|(_, _, count)| count).sum();
+    assert!(waiting < STREAMS * RECORDS, "{waiting}");
+
+    // Who reads gets everything, whatever the others leave unread.
+    let (mut stream, unread, mut count) = streams.pop().unwrap();
+    drop(unread);
+    while count < RECORDS {
+        count += batch(&mut stream).await.records.len();
+    }
+    drop((stream, streams));
+    assert_eq!(house.delivery.held_bytes(), 0, "everything that was counted is let go");
     house.close().await;
 }
 
