@@ -3,7 +3,7 @@
 //! Goal: whatever the profile shares with JSON Schema means here what it means elsewhere. Method: a seeded generator writes schemas
 //! from the shared keywords and, for each, records that keep or nearly keep them, spelled in different ways (order of members, white
 //! space, escapes). `jsonschema` must agree on the verdict and on the places of the violations, `boon` on the verdict. What only we
-//! refuse (repeated members, numbers that do not survive, our own keywords) is left out here and tested by name elsewhere.
+//! refuse (repeated members, numbers that do not survive, control characters, our own keywords) is left out here and tested by name elsewhere.
 //!
 //! `SHUQIAO_DIFFERENTIAL_CASES` sets the number of records (100,000 without it), `SHUQIAO_DIFFERENTIAL_SEED` the seed.
 
@@ -76,7 +76,8 @@ impl Judges {
     fn judge(&self, text: &str) -> bool {
         let value: Value = serde_json::from_str(text).unwrap();
         let told = self.ours.validate(text.as_bytes(), &mut Scratch::new()).err();
-        let told = told.map(|violations| violations.to_vec()).unwrap_or_default();
+        let mut told = told.map(|violations| violations.to_vec()).unwrap_or_default();
+        told.retain(|violation| violation.rule != Rule::ControlCharacter);
         let context = || format!("{}\n{text}\n{told:?}", self.schema);
         assert_eq!(told.is_empty(), self.jsonschema.is_valid(&value), "jsonschema disagrees: {}", context());
         if let Some((schemas, index)) = &self.boon {

@@ -59,6 +59,10 @@ fn a_keyword_without_effect_is_refused() {
         (r#"{"type":"string","maxLength":9,"x-key":["/id"]}"#, "x-key"),
         (r#"{"type":"string","maxLength":9,"$defs":{}}"#, "$defs"),
         (r#"{"type":"string","maxLength":9,"x-long-term":true}"#, "x-long-term"),
+        (r#"{"type":"string","x-identifier":"uscc","x-lines":true}"#, "x-lines"),
+        (r#"{"type":"string","format":"date","x-lines":true}"#, "x-lines"),
+        (r#"{"type":"string","enum":["a"],"x-lines":true}"#, "x-lines"),
+        (r#"{"type":"integer","x-lines":true}"#, "x-lines"),
         (r#"{"type":"string","format":"date","x-decimal":{"integer-digits":1,"fraction-digits":0}}"#, "x-decimal"),
         (r#"{"type":"array","maxItems":1,"items":{"type":"integer"},"enum":[[]]}"#, "enum"),
     ] {

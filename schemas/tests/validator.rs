@@ -226,6 +226,20 @@ fn the_subject_carries_its_kind() {
 }
 
 #[test]
+fn what_subject_and_rule_both_say_of_a_number_is_told_once() {
+    let members = r#""id":{"type":"string","maxLength":30},"type":{"type":"string","x-code-table":"id-type"}"#;
+    let declared = r#""x-key":["/id"],"x-subject":{"value":"/id","kind-field":"/type"},"x-rules":[{"rule":"identifier-of","value":"/id","kind-field":"/type"}]"#;
+    let compiled = record_type(members, r#"["id"]"#, declared);
+    assert_eq!(codes(&compiled, br#"{"id":"E12345678","type":"111"}"#), ["/id IDENTIFIER"]);
+    let doubtful = shuqiao_schemas::identifier::ResidentId::from_body("99010119600307001").unwrap();
+    let payload = format!(r#"{{"id":"{}","type":"111"}}"#, doubtful.as_str());
+    let mut scratch = Scratch::new();
+    let facts = compiled.validate(payload.as_bytes(), &mut scratch).unwrap();
+    let warnings: Vec<_> = facts.warnings().iter().map(|warning| (&*warning.path, warning.code())).collect();
+    assert_eq!(warnings, [("/id", "UNKNOWN_REGION")]);
+}
+
+#[test]
 fn cross_field_rules_name_the_field_that_must_change() {
     let compiled = record_type(
         r#""id":{"type":"string","maxLength":9},"from":{"type":"string","format":"date"},"to":{"type":"string","format":"date","x-long-term":true},

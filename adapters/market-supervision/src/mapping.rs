@@ -102,10 +102,12 @@ fn says_nothing(text: &str) -> bool {
 /// In the order of the standard. A field that is `None` is not written.
 #[derive(Default, Serialize)]
 struct Enterprise<'a> {
-    unified_social_credit_code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unified_social_credit_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_number: Option<&'a str>,
-    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enterprise_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,11 +151,6 @@ fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
     let mut violations = Vec::new();
     let mut warnings = Vec::new();
     let code = credit_code(fields, &mut violations, &mut warnings);
-    if fields.get(Field::Name).is_none() {
-        let (en, zh) = ("the row has no name", "该行没有企业名称");
-        violations.push(Violation::new("/name", "NAME_MISSING", en, zh));
-    }
-    violations.extend(control_characters(fields));
     let mut day = |field, path| match fields.get(field).map(date) {
         None => None,
         Some(Ok(day)) => Some(day.to_string()),
@@ -187,11 +184,10 @@ fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
         }
     };
     let registration_number = fields.get(Field::RegistrationNumber).map(code::normal);
-    let (Some(code), true) = (code, violations.is_empty()) else { return Err(MappingError { violations }) };
     let enterprise = Enterprise {
-        unified_social_credit_code: &code,
+        unified_social_credit_code: code.as_deref(),
         registration_number: registration_number.as_deref(),
-        name: fields.get(Field::Name).unwrap_or_default(),
+        name: fields.get(Field::Name),
         enterprise_type: fields.get(Field::EnterpriseType),
         legal_representative: fields.get(Field::LegalRepresentative).map(|name| Person { name }),
         registered_capital,
@@ -207,32 +203,17 @@ fn map(fields: &Fields<'_>) -> Result<Mapped, MappingError> {
     };
     // Texts only: this cannot fail.
     let payload = serde_json::to_vec(&enterprise).unwrap_or_default();
-    warnings.extend(judge(&payload)?);
-    let record =
-        SourceRecord { key: code, operation: Operation::Upsert, source_version: None, payload: payload.into() };
+    match judge(&payload) {
+        Ok(told) => warnings.extend(told),
+        // What could not be read is not in the payload, and the reason for that says more than that it is missing.
+        Err(mut told) => {
+            told.retain(|one| violations.iter().all(|known| known.path != one.path));
+            violations.append(&mut told);
+        }
+    }
+    let (Some(key), true) = (code, violations.is_empty()) else { return Err(MappingError { violations }) };
+    let record = SourceRecord { key, operation: Operation::Upsert, source_version: None, payload: payload.into() };
     Ok(Mapped { record, warnings })
-}
-
-/// The fields that are text for people. Whether a line end or a tab may stand in them: a scope or an address is written in several lines now and then.
-const TEXTS: [(Field, &str, bool); 8] = [
-    (Field::Name, "/name", false),
-    (Field::EnterpriseType, "/enterprise_type", false),
-    (Field::LegalRepresentative, "/legal_representative/name", false),
-    (Field::Status, "/status", false),
-    (Field::Province, "/province", false),
-    (Field::City, "/city", false),
-    (Field::RegisteredAddress, "/registered_address", true),
-    (Field::BusinessScope, "/business_scope", true),
-];
-
-/// A control character is no part of any name; whoever prints it to a terminal or into a line of a log obeys it.
-fn control_characters(fields: &Fields<'_>) -> Vec<Violation> {
-    let spoilt = |(field, _, lines): &&(Field, &str, bool)| {
-        let allowed = |c: char| *lines && matches!(c, '\n' | '\r' | '\t');
-        fields.get(*field).is_some_and(|text| text.chars().any(|c| c.is_control() && !allowed(c)))
-    };
-    let (en, zh) = ("the text holds a control character", "文本中含有控制字符");
-    TEXTS.iter().filter(spoilt).map(|(_, path, _)| Violation::new(*path, "CONTROL_CHARACTER", en, zh)).collect()
 }
 
 /// A row that says that it no longer counts: only its code matters.
@@ -262,21 +243,18 @@ fn credit_code(fields: &Fields<'_>, violations: &mut Vec<Violation>, warnings: &
 }
 
 /// What the standard says of the payload: its warnings, or why it is none.
-fn judge(payload: &[u8]) -> Result<Vec<Violation>, MappingError> {
+fn judge(payload: &[u8]) -> Result<Vec<Violation>, Vec<Violation>> {
     let Some(record_type) = Registry::builtin().get(RECORD_TYPE) else { return Ok(Vec::new()) };
     let mut scratch = Scratch::new();
     match record_type.validate(payload, &mut scratch) {
         Ok(facts) => Ok(facts.warnings().iter().map(told).collect()),
-        Err(violations) => Err(MappingError { violations: violations.iter().map(told).collect() }),
+        Err(violations) => Err(violations.iter().map(told).collect()),
     }
 }
 
-/// An identifier's reason says more than the rule that it was checked by; the exchange names it so, too.
+/// In the words of the exchange.
 fn told(violation: &shuqiao_schemas::engine::Violation) -> Violation {
-    let reason = violation.name.as_deref();
-    let reason = reason.filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
-    let rule = reason.unwrap_or(violation.rule.code());
-    Violation::new(&*violation.path, rule, &*violation.message_en, &*violation.message_zh)
+    Violation::new(&*violation.path, violation.code(), &*violation.message_en, &*violation.message_zh)
 }
 
 fn unreadable_date(path: &str, error: DateError) -> Violation {
@@ -454,9 +432,9 @@ mod tests {
         fields.set(Field::Name, "N/A");
         let expected = [
             "/unified_social_credit_code RESIDENT_ID_INSTEAD",
-            "/name NAME_MISSING",
             "/established_on DATE_NO_SUCH_DAY",
             "/registered_capital MONEY_NO_NUMBER",
+            "/name REQUIRED",
         ];
         assert_eq!(rules(&fields), expected);
         let told = format!("{:?}", map(&fields).expect_err("does not map"));

@@ -206,6 +206,7 @@ impl<'a> Comparison<'a> {
         };
         self.tell("code-table-changed", list::<String>(codes(old), codes(new)), at);
         self.tell("form-changed", form(old.form, new.form), at);
+        self.tell("lines-changed", widened_or_narrowed(new.lines && !old.lines, old.lines && !new.lines), at);
         self.tell("identifier-changed", condition(old.identifier, new.identifier), at);
     }
 

@@ -207,6 +207,11 @@ mod tests {
                 r#"{"type":"string","x-identifier":"resident_id"}"#,
                 "identifier-changed breaking /f",
             ),
+            (
+                r#"{"type":"string","maxLength":9}"#,
+                r#"{"type":"string","maxLength":9,"x-lines":true}"#,
+                "lines-changed backward /f",
+            ),
             (r#"{"type":"integer"}"#, r#"{"type":["integer","null"]}"#, "null-allowed backward /f"),
             (r#"{"type":"integer"}"#, r#"{"type":"number"}"#, "type-widened backward /f"),
             (r#"{"type":"integer"}"#, r#"{"type":"boolean"}"#, "type-changed breaking /f"),

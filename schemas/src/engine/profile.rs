@@ -98,6 +98,7 @@ pub(crate) const KEYWORDS: &[(&str, Place)] = &[
     ("x-max-bytes-gb18030", Place::Text),
     ("x-decimal", Place::Text),
     ("x-long-term", Place::Text),
+    ("x-lines", Place::Text),
 ];
 
 /// Where `keyword` may stand, if the profile has it.

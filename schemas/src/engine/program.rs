@@ -206,6 +206,8 @@ pub(crate) struct TextRules {
     pub(crate) table: Option<Arc<CodeTable>>,
     pub(crate) form: Form,
     pub(crate) identifier: Option<identifier::Kind>,
+    /// `x-lines`: tabs and line ends may stand in it.
+    pub(crate) lines: bool,
 }
 
 /// A closed list that a schema writes down, in its order.
@@ -272,6 +274,11 @@ impl TextRules {
         let least = self.least.map_or(0, |least| least.saturating_mul(4).saturating_sub(3));
         let most = self.most.unwrap_or(usize::MAX).min(self.most_gb18030.map_or(usize::MAX, |most| most / 2));
         self.quick = Quick { least, most, beside };
+    }
+
+    /// Whether nothing but length and pattern says what it is, so that it must be said that it holds no control character.
+    pub(crate) fn is_free(&self) -> bool {
+        self.among.is_none() && self.table.is_none() && self.form == Form::Free && self.identifier.is_none()
     }
 
     /// Whether a text has the length that it should, counted.

@@ -40,6 +40,11 @@ impl<'s> Compiler<'s> {
             }
         }
         rules.form = self.form(schema, at);
+        rules.lines = self.flag(schema, "x-lines", &at.schema);
+        let closed = ["x-code-table", "x-identifier"].iter().any(|keyword| schema.get(keyword).is_some());
+        if schema.get("x-lines").is_some() && (closed || !rules.is_free()) {
+            self.problem(&at.schema, Flaw::MisplacedKeyword("x-lines".to_owned()));
+        }
         let bounded = rules.most.is_some()
             || rules.most_gb18030.is_some()
             || rules.among.is_some()
@@ -72,13 +77,7 @@ impl<'s> Compiler<'s> {
     }
 
     fn form(&mut self, schema: &'s Json, at: &At) -> Form {
-        let long_term = match schema.get("x-long-term") {
-            None => false,
-            Some(value) => value.boolean().unwrap_or_else(|| {
-                self.problem(&at.below("x-long-term"), Flaw::Expected("true or false"));
-                false
-            }),
-        };
+        let long_term = self.flag(schema, "x-long-term", &at.schema);
         let form = match self.text_of(schema, at, "format") {
             None => Form::Free,
             Some("date") => Form::Date { long_term },
@@ -111,14 +110,16 @@ impl<'s> Compiler<'s> {
             })
         };
         let (integer_digits, fraction_digits) = (digits("integer-digits", 1), digits("fraction-digits", 0));
-        let negative = match decimal.get("negative") {
-            None => false,
-            Some(value) => value.boolean().unwrap_or_else(|| {
-                self.problem(&format!("{pointer}/negative"), Flaw::Expected("true or false"));
-                false
-            }),
-        };
-        Decimal { integer_digits, fraction_digits, negative }
+        Decimal { integer_digits, fraction_digits, negative: self.flag(decimal, "negative", pointer) }
+    }
+
+    /// A member that is true or false, and false where it is not there.
+    fn flag(&mut self, json: &Json, name: &str, pointer: &str) -> bool {
+        let value = json.get(name).map(Json::boolean);
+        if value == Some(None) {
+            self.problem(&format!("{pointer}/{name}"), Flaw::Expected("true or false"));
+        }
+        value.flatten().unwrap_or_default()
     }
 
     pub(super) fn integer(&mut self, schema: &Json, at: &At, among: Option<&[&Json]>) -> Shape {

@@ -67,6 +67,21 @@ pub(crate) fn prepare_gb18030() {
     LazyLock::force(&TWO_BYTES);
 }
 
+/// Whether `text` holds a control character (Unicode's `Cc`: C0, DEL, C1) that may not stand in it; with `lines`, tabs and line ends may. NUL
+/// has a rule of its own.
+pub(crate) fn holds_control(text: &str, lines: bool) -> bool {
+    text.chars().any(|c| c.is_control() && c != '\0' && !(lines && matches!(c, '\t' | '\n' | '\r')))
+}
+
+/// Whether a control character may stand in a payload without an escape. JSON demands one for C0, so that this leaves DEL and, behind their
+/// lead byte, C1.
+pub(crate) fn raw_controls(payload: &[u8]) -> bool {
+    // No branch inside, so that it is done in vectors. The lead byte has harmless characters too (`·` in a name).
+    let sign = |found: u8, &byte: &u8| found | u8::from(byte == 0x7F) | u8::from(byte == 0xC2);
+    payload.iter().fold(0, sign) != 0
+        && (payload.contains(&0x7F) || payload.windows(2).any(|pair| matches!(pair, [0xC2, 0x80..=0x9F])))
+}
+
 /// A closed list of texts: an enumeration or the codes of a table.
 ///
 /// Codes are short. A text of up to seven bytes becomes one number (its bytes and its length), and finding it is one multiplication

@@ -50,7 +50,8 @@ pub(crate) fn run<'p>(
     if scratch.elements.len() < program.groups.len() {
         scratch.elements.resize_with(program.groups.len(), Vec::new);
     }
-    let mut run = Run { program, payload: text, scratch, violations: Vec::new(), warnings: Vec::new() };
+    let raw_controls = text::raw_controls(payload);
+    let mut run = Run { program, payload: text, raw_controls, scratch, violations: Vec::new(), warnings: Vec::new() };
     match run.record() {
         Ok((key, subject)) if run.violations.is_empty() => Ok(run.into_facts(key, subject)),
         _ => Err(Violations(run.violations)),
@@ -62,6 +63,8 @@ pub(crate) fn run<'p>(
 pub(crate) struct Run<'r, 'p> {
     pub(super) program: &'r Program,
     pub(super) payload: &'p str,
+    /// Somewhere in the payload stands a control character that needs no escape. Rare: then every text is gone through.
+    raw_controls: bool,
     pub(super) scratch: &'r mut Scratch,
     violations: Vec<Violation>,
     warnings: Vec<Violation>,
@@ -136,7 +139,7 @@ impl<'r, 'p> Run<'r, 'p> {
         if let (b'"', Shape::Text(rules)) = (cursor.peek(), &node.shape)
             && let Some(token) = cursor.plain_string()
         {
-            if rules.accepts(cursor.between(token.start, token.end)) {
+            if !self.raw_controls && rules.accepts(cursor.between(token.start, token.end)) {
                 self.capture(node, Captured::text(token));
                 return Ok(());
             }
@@ -374,6 +377,9 @@ impl<'r, 'p> Run<'r, 'p> {
     }
 
     fn plain_text(&mut self, rules: &TextRules, value: &str, path: &Path<'_>) -> Result<(), Halt> {
+        if rules.is_free() && text::holds_control(value, rules.lines) {
+            self.violate(path.pointer(), Rule::ControlCharacter, Detail::None)?;
+        }
         if let Some(least) = rules.least.filter(|&least| !text::at_least(value, least)) {
             self.violate(path.pointer(), Rule::TooShort, Detail::Count(least))?;
         }
@@ -413,14 +419,26 @@ impl<'r, 'p> Run<'r, 'p> {
     pub(super) fn identifier(&mut self, kind: identifier::Kind, value: &str, path: &Path<'_>) -> Result<(), Halt> {
         match identifier::check_exact(kind, value.as_bytes()) {
             Ok(None) => Ok(()),
-            Ok(Some(reason)) => {
-                if self.warnings.len() < MAX_VIOLATIONS {
-                    self.warnings.push(Violation::new(path.pointer(), Rule::IdentifierWarning, Detail::Reason(reason)));
-                }
-                Ok(())
-            }
-            Err(reason) => self.violate(path.pointer(), Rule::Identifier, Detail::Reason(reason)),
+            Ok(Some(reason)) => self.doubt(Rule::IdentifierWarning, reason, path),
+            Err(reason) => self.doubt(Rule::Identifier, reason, path),
         }
+    }
+
+    /// Tells what is wrong with an identifier, once: its own field, the subject and a rule between fields may all ask for it.
+    #[cold]
+    fn doubt(&mut self, rule: Rule, reason: identifier::Reason, path: &Path<'_>) -> Result<(), Halt> {
+        let doubt = Violation::new(path.pointer(), rule, Detail::Reason(reason));
+        let list = if rule == Rule::Identifier { &self.violations } else { &self.warnings };
+        if list.contains(&doubt) {
+            return Ok(());
+        }
+        if rule == Rule::Identifier {
+            return self.push(doubt);
+        }
+        if self.warnings.len() < MAX_VIOLATIONS {
+            self.warnings.push(doubt);
+        }
+        Ok(())
     }
 }
 

@@ -53,6 +53,8 @@ rules! {
     LoneSurrogate "LONE_SURROGATE" "half of a surrogate pair is no character" "含有不成对的代理项，不是字符"
     /// U+0000 in a text.
     NulCharacter "NUL_CHARACTER" "a NUL character is not allowed" "不得含有空字符（NUL）"
+    /// A control character in a text that no list, form or identifier closes.
+    ControlCharacter "CONTROL_CHARACTER" "a control character is not allowed here" "此处不得含有控制字符"
     /// A number that a 64-bit reader would change.
     NumberNotExact "NUMBER_NOT_EXACT" "the number does not survive as a 64-bit integer or double; write it as text" "数值超出 64 位整数或双精度的精确范围，应以文本书写"
     /// A value of another type.
@@ -153,6 +155,14 @@ impl Violation {
             _ => None,
         };
         Violation { path, rule, message_en, message_zh, name }
+    }
+
+    /// The most exact stable code: the reason of an identifier, which says more than the rule that it was checked by, or else the rule's.
+    pub fn code(&self) -> &str {
+        match (self.rule, &self.name) {
+            (Rule::Identifier | Rule::IdentifierWarning, Some(reason)) => reason,
+            (rule, _) => rule.code(),
+        }
     }
 }
 

@@ -74,13 +74,7 @@ fn check_key(key: &str, violations: &mut Vec<FieldViolation>) {
     }
 }
 
-/// A violation of the record type, as the caller sees it. The identifier's own reason is more exact than the rule's name.
+/// A violation of the record type, as the caller sees it.
 fn violation(found: &Violation) -> FieldViolation {
-    let rule = found.name.as_deref().filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
-    FieldViolation::new(
-        found.path.clone(),
-        rule.unwrap_or_else(|| found.rule.code()),
-        found.message_en.clone(),
-        found.message_zh.clone(),
-    )
+    FieldViolation::new(found.path.clone(), found.code(), found.message_en.clone(), found.message_zh.clone())
 }
