@@ -4,6 +4,7 @@
 //! to be used alone as well.
 
 pub mod engine;
+pub mod examples;
 pub mod identifier;
 pub mod own;
 pub mod registry;

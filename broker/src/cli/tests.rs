@@ -65,6 +65,8 @@ fn commands_are_read_as_the_documents_write_them() {
         "schema diff t/v1 t/v2 t/v3 --transitive",
         "schema diff enterprise/v1 enterprise/v2 --mode full -o yaml",
         "schema describe enterprise/v1 -o json",
+        "schema tables",
+        "schema tables region --tables own -o yaml",
         "config check node.toml",
         "config manual",
         "completions bash",

@@ -1,6 +1,7 @@
 //! A record type as data, for whoever prints it: `shuqiao schema describe`, the console, a catalogue entry.
 
 use super::record_type::{Field, RecordType, SubjectOf};
+use super::tables::CodeTable;
 use serde::Serialize;
 
 /// A whole record type.
@@ -95,6 +96,18 @@ pub struct TableDescription {
     pub codes: usize,
 }
 
+impl From<&CodeTable> for TableDescription {
+    fn from(table: &CodeTable) -> Self {
+        TableDescription {
+            name: table.name().to_owned(),
+            title_en: table.title_en().to_owned(),
+            title_zh: table.title_zh().to_owned(),
+            source: table.source().to_owned(),
+            codes: table.codes().len(),
+        }
+    }
+}
+
 /// Describes a record type.
 pub fn describe(record_type: &RecordType) -> Description {
     let root = record_type.fields().first();
@@ -116,16 +129,7 @@ pub fn describe(record_type: &RecordType) -> Description {
             .iter()
             .map(|rule| RuleDescription { name: rule.name.clone(), text: rule.test.text() })
             .collect(),
-        tables: record_type
-            .tables()
-            .map(|table| TableDescription {
-                name: table.name().to_owned(),
-                title_en: table.title_en().to_owned(),
-                title_zh: table.title_zh().to_owned(),
-                source: table.source().to_owned(),
-                codes: table.codes().len(),
-            })
-            .collect(),
+        tables: record_type.tables().map(|table| TableDescription::from(&**table)).collect(),
     }
 }
 

@@ -7,6 +7,11 @@
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
+/// Reads a document for nothing but this: no object in it has a member twice.
+pub(crate) fn each_member_once(document: &[u8]) -> Result<(), serde_json::Error> {
+    Json::parse(document).map(drop)
+}
+
 /// A JSON value whose objects keep their order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json {

@@ -42,6 +42,7 @@ mod violation;
 pub use describe::{Description, FieldDescription, RuleDescription, SubjectDescription, TableDescription, describe};
 pub use facts::{Facts, Scratch, Subject};
 pub use hash_keys::{HashAlgorithm, HashKeyError, HashKeys, MIN_KEY_BYTES};
+pub(crate) use json::each_member_once;
 pub use mask::Mask;
 pub use pattern::PatternError;
 pub use projection::{FieldRule, ProjectError, Projection, ProjectionId, Treatment};

@@ -8,6 +8,8 @@ use super::profile::MAX_SCHEMA_BYTES;
 use super::schema_error::{Flaw, Problem, SchemaError};
 use super::text::TextSet;
 use crate::identifier;
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -83,6 +85,45 @@ impl CodeTable {
     /// The entry of this code. Linear: for people and registration, not for records.
     pub fn get(&self, code: &str) -> Option<&Code> {
         self.codes.iter().find(|entry| entry.code == code)
+    }
+}
+
+/// As the document that it was read from: [`CodeTables::add_json`] reads it back.
+impl Serialize for CodeTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Title<'a> {
+            en: &'a str,
+            zh: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Entry<'a> {
+            code: &'a str,
+            en: &'a str,
+            zh: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            from: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            to: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            identifier: Option<&'static str>,
+        }
+        fn entry(code: &Code) -> Entry<'_> {
+            Entry {
+                code: &code.code,
+                en: &code.en,
+                zh: &code.zh,
+                from: code.from.as_deref(),
+                to: code.to.as_deref(),
+                identifier: code.identifier.map(identifier::Kind::name),
+            }
+        }
+        let mut document = serializer.serialize_struct("CodeTable", 4)?;
+        document.serialize_field("name", &self.name)?;
+        document.serialize_field("title", &Title { en: &self.title_en, zh: &self.title_zh })?;
+        document.serialize_field("source", &self.source)?;
+        document.serialize_field("codes", &self.codes.iter().map(entry).collect::<Vec<_>>())?;
+        document.end()
     }
 }
 
@@ -259,6 +300,16 @@ mod tests {
         let table = tables.get("status").unwrap();
         assert!(table.contains("1") && !table.contains("2") && !table.contains(""));
         assert_eq!(table.get("1").unwrap().zh, "存续");
+    }
+
+    #[test]
+    fn a_table_is_written_as_it_was_read() {
+        let dated = STATUS.replace(
+            r#""zh":"存续"}"#,
+            r#""zh":"存续","from":"2001-01-01","to":"2024-02-29","identifier":"uscc"},{"code":"2","en":"x","zh":"y"}"#,
+        );
+        let tables = CodeTables::from_json([dated.as_bytes()]).unwrap();
+        assert_eq!(serde_json::to_string(&**tables.get("status").unwrap()).unwrap(), dated);
     }
 
     #[test]

@@ -2,17 +2,17 @@
 //!
 //! A department's own record type is held to the bounds of registration as well, so that a node says nothing that was not said here.
 //!
-//! Beside a `schema.json`, every file of `examples/valid` must be accepted and every file of `examples/invalid` refused; where an `expected.json` there names
-//! rules for a file, it must break these and no others. With `--record`, any file is held to the one schema that is given.
+//! Beside a `schema.json`, every file of `examples/valid` and `examples/invalid` is held to the `expected.json` there ([`shuqiao_schemas::examples`]). With
+//! `--record`, any file is held to the one schema that is given.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use shuqiao_schemas::engine::{RecordType, Scratch, Violation};
+use serde::Serialize;
+use shuqiao_schemas::{
+    engine::{RecordType, Scratch, Violation},
+    examples::{Expected, Kind},
+};
 
 use super::{
     super::{
@@ -20,7 +20,8 @@ use super::{
         exit::Exit,
         output::{self, Format},
     },
-    DOCUMENT, TABLES, Tables, list, own, read,
+    DOCUMENT, Tables, list, own, read,
+    tables::TABLES,
 };
 
 /// Directories below the one that is given.
@@ -119,7 +120,10 @@ fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
 
 fn examine(document: &Path, tables: &Tables, records: &[PathBuf]) -> Result<Report, Error> {
     let mut report = Report { file: document.display().to_string(), record_type: None, examples: 0, flaws: Vec::new() };
-    match RecordType::compile(&read(document)?, &tables.of(document)?) {
+    let found = tables.of(document)?;
+    let sound = found.flaws.is_empty();
+    report.flaws.extend(found.flaws);
+    match RecordType::compile(&read(document)?, &found.tables) {
         Err(error) => report.flaws.extend(error.problems().iter().map(|problem| Flaw {
             place: if problem.pointer.is_empty() { "(root)".into() } else { problem.pointer.clone() },
             code: problem.flaw.code().to_owned(),
@@ -127,14 +131,14 @@ fn examine(document: &Path, tables: &Tables, records: &[PathBuf]) -> Result<Repo
         })),
         Ok(record_type) => {
             report.record_type = Some(record_type.name().to_owned());
-            if record_type.name().contains('.') && tables.tables.is_none() {
-                report.flaws.extend(own::refusals(document)?);
+            if record_type.name().contains('.') && sound {
+                report.flaws.extend(own::refusals(document, tables.directory(document).as_deref())?);
             }
             let examples = document.with_file_name("examples");
-            for (kind, valid) in [("valid", true), ("invalid", false)] {
-                let directory = examples.join(kind);
+            for (name, kind) in [("valid", Kind::Valid), ("invalid", Kind::Invalid)] {
+                let directory = examples.join(name);
                 if directory.is_dir() {
-                    examples_of(&record_type, &directory, valid, &mut report)?;
+                    examples_of(&record_type, &directory, kind, &mut report)?;
                 }
             }
             for record in records {
@@ -165,54 +169,31 @@ fn broken_by(record_type: &RecordType, payload: &[u8], file: Option<&str>) -> Ve
     violations.iter().map(flaw).collect()
 }
 
-/// A rule that an example breaks, at its place.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-struct Broken {
-    path: String,
-    rule: String,
-}
-
-fn examples_of(record_type: &RecordType, directory: &Path, valid: bool, report: &mut Report) -> Result<(), Error> {
-    let expected = directory.join(EXPECTED);
-    let mut named: BTreeMap<String, Vec<Broken>> = BTreeMap::new();
-    if !valid && expected.is_file() {
-        match serde_json::from_slice(&read(&expected)?) {
-            Ok(read) => named = read,
-            Err(error) => report.flaws.push(flaw(&expected, "NOT_JSON", error.to_string())),
-        }
+fn examples_of(record_type: &RecordType, directory: &Path, kind: Kind, report: &mut Report) -> Result<(), Error> {
+    let document = directory.join(EXPECTED);
+    let flaw =
+        |path: PathBuf, code: &str, message| Flaw { place: path.display().to_string(), code: code.to_owned(), message };
+    let expected = if document.is_file() {
+        Expected::read(kind, &read(&document)?).unwrap_or_else(|error| {
+            report.flaws.push(flaw(document.clone(), "EXPECTED_UNREADABLE", error.to_string()));
+            Expected::nothing(kind)
+        })
+    } else {
+        Expected::nothing(kind)
+    };
+    let mut files = Vec::new();
+    for path in list(directory)?.iter().filter(|path| path.is_file() && **path != document) {
+        let Some(name) = path.file_name() else { continue };
+        files.push((name.to_string_lossy().into_owned(), read(path)?));
     }
-    let mut scratch = Scratch::new();
-    for path in list(directory)?.iter().filter(|path| path.is_file() && **path != expected) {
-        report.examples += 1;
-        let payload = read(path)?;
-        let mut told: Vec<_> = match record_type.validate(&payload, &mut scratch) {
-            Ok(_) => Vec::new(),
-            Err(violations) => {
-                let broken = |one: &Violation| Broken { path: one.path.clone(), rule: one.rule.code().to_owned() };
-                violations.iter().map(broken).collect()
-            }
-        };
-        told.sort();
-        let wanted = path.file_name().and_then(|name| name.to_str()).and_then(|name| named.get_mut(name));
-        let wanted = wanted.map(|wanted| {
-            wanted.sort();
-            &*wanted
-        });
-        let text = told.iter().map(|one| format!("{} {}", one.path, one.rule)).collect::<Vec<_>>().join(", ");
-        match wanted {
-            _ if valid && !told.is_empty() => report.flaws.push(flaw(path, "VALID_IS_REFUSED", text)),
-            _ if !valid && told.is_empty() => {
-                report.flaws.push(flaw(path, "INVALID_IS_ACCEPTED", "breaks no rule".into()))
-            }
-            Some(wanted) if *wanted != told => report.flaws.push(flaw(path, "BREAKS_OTHER_RULES", text)),
-            _ => {}
-        }
-    }
+    report.examples += files.len();
+    let mismatches = expected.judge(record_type, files);
+    report.flaws.extend(
+        mismatches
+            .into_iter()
+            .map(|(file, mismatch)| flaw(directory.join(file), mismatch.code(), mismatch.to_string())),
+    );
     Ok(())
-}
-
-fn flaw(path: &Path, code: &str, message: String) -> Flaw {
-    Flaw { place: path.display().to_string(), code: code.to_owned(), message }
 }
 
 fn show(reports: &[Report], format: Format) -> Result<(), Error> {
@@ -277,22 +258,35 @@ mod tests {
         let schema = r#"{"$id":"urn:shuqiao:record-type:t:v1","type":"object","additionalProperties":false,"required":["id"],"x-key":["/id"],
             "properties":{"id":{"type":"string","maxLength":3}}}"#;
         std::fs::write(at("t/v1/schema.json"), schema).expect("write");
-        std::fs::write(at("t/v1/examples/valid/long.json"), r#"{"id":"abcd"}"#).expect("write");
-        std::fs::write(at("t/v1/examples/invalid/right.json"), r#"{"id":"abc"}"#).expect("write");
-        std::fs::write(at("t/v1/examples/invalid/other.json"), r#"{"id":"abcd"}"#).expect("write");
-        let expected = r#"{"other.json":[{"path":"/id","rule":"REQUIRED"}]}"#;
-        std::fs::write(at("t/v1/examples/invalid/expected.json"), expected).expect("write");
+        let write = |path: &str, text: &str| std::fs::write(at(&format!("t/v1/examples/{path}")), text).expect("write");
+        write("valid/long.json", r#"{"id":"abcd"}"#);
+        write("valid/expected.json", r#"{"long.json":{"key":"abcd"},"gone.json":{"key":"a"}}"#);
+        write("invalid/right.json", r#"{"id":"abc"}"#);
+        write("invalid/other.json", r#"{"id":"abcd"}"#);
+        write("invalid/told.json", r#"{"id":"abcd"}"#);
+        write("invalid/new.json", r#"{"id":9}"#);
+        let long = r#"[{"path":"/id","rule":"TOO_LONG"}]"#;
+        let expected =
+            format!(r#"{{"other.json":[{{"path":"/id","rule":"REQUIRED"}}],"right.json":{long},"told.json":{long}}}"#);
+        write("invalid/expected.json", &expected);
         let report = examine(&at("t/v1/schema.json"), &Tables::default(), &[]).expect("readable");
         let told: Vec<_> = report.flaws.iter().map(|flaw| (flaw.code.as_str(), flaw.message.as_str())).collect();
         assert_eq!(
             told,
             [
-                ("VALID_IS_REFUSED", "/id TOO_LONG"),
-                ("BREAKS_OTHER_RULES", "/id TOO_LONG"),
-                ("INVALID_IS_ACCEPTED", "breaks no rule"),
+                ("VALID_IS_REFUSED", "expected: none; it breaks: /id TOO_LONG"),
+                ("EXPECTED_WITHOUT_FILE", "expected.json names it, and there is no such file"),
+                ("NOT_IN_EXPECTED", "expected.json does not name it; it gives: /id WRONG_TYPE"),
+                ("BREAKS_OTHER_RULES", "expected: /id REQUIRED; it breaks: /id TOO_LONG"),
+                ("INVALID_IS_ACCEPTED", "expected: /id TOO_LONG; it breaks: none"),
             ]
         );
-        assert_eq!(report.examples, 3);
+        assert!(report.flaws[0].place.ends_with("examples/valid/long.json"), "{report:?}");
+        assert_eq!(report.examples, 5);
+
+        write("invalid/expected.json", "{");
+        let report = examine(&at("t/v1/schema.json"), &Tables::default(), &[]).expect("readable");
+        assert!(report.flaws.iter().any(|flaw| flaw.code == "EXPECTED_UNREADABLE"), "{report:?}");
 
         std::fs::write(at("t/v1/schema.json"), schema.replace("maxLength", "maxLenght")).expect("write");
         let report = examine(&at("t/v1/schema.json"), &Tables::default(), &[]).expect("readable");

@@ -1,12 +1,13 @@
 //! `shuqiao schema`: record types, without a node.
 //!
 //! A record type is named (`enterprise/v1`, one that this program has) or given as a file or directory. Its code tables are those that lie beside it in
-//! `tables/`, then this program's: the same that it has at a node that it is registered with.
+//! `tables/` and this program's: the same that it has at a node that it is registered with.
 
 mod check;
 mod diff;
 pub(super) mod own;
 mod show;
+mod tables;
 
 use std::{
     fs::File,
@@ -15,19 +16,18 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use shuqiao_schemas::{
-    engine::{CodeTables, RecordType, SchemaError, profile::MAX_SCHEMA_BYTES},
+    engine::{RecordType, SchemaError, profile::MAX_SCHEMA_BYTES},
     registry::Registry,
 };
 
 pub(super) use self::show::page;
+use self::tables::Tables;
 use super::{error::Error, exit::Exit};
 
 /// The document of a record type in its directory.
 const DOCUMENT: &str = "schema.json";
-/// Code tables, in the directory that holds record types.
-const TABLES: &str = "tables";
 
 /// `shuqiao schema …`.
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,8 @@ pub(super) enum Schema {
     Diff(diff::Diff),
     /// Show a record type: its fields, how sensitive they are, its rules and code tables.
     Describe(show::Describe),
+    /// List the code tables that record types may name, or the codes of one.
+    Tables(tables::List),
 }
 
 impl Schema {
@@ -46,40 +48,9 @@ impl Schema {
             Self::Check(check) => check.run(),
             Self::Diff(diff) => diff.run(),
             Self::Describe(describe) => describe.run(),
+            Self::Tables(tables) => tables.run(),
         }
     }
-}
-
-/// Where code tables are looked up.
-#[derive(Args, Clone, Debug, Default)]
-struct Tables {
-    /// A directory of code tables, *.json, and no others [default: those in `tables` beside the record type, then this program's].
-    #[arg(long, value_name = "DIRECTORY")]
-    tables: Option<PathBuf>,
-}
-
-impl Tables {
-    /// The tables for a record type whose document this is: the flag's, or those of the nearest directory above it and this program's.
-    fn of(&self, document: &Path) -> Result<CodeTables, Error> {
-        if let Some(directory) = &self.tables {
-            return read_tables(directory);
-        }
-        let ours = Registry::builtin().tables();
-        beside(document).map_or_else(|| Ok(ours.clone()), |directory| Ok(read_tables(&directory)?.over(ours)))
-    }
-}
-
-/// The directory of code tables that belongs to a document: enterprise/v1/schema.json stands two below the directory that holds `tables`.
-fn beside(document: &Path) -> Option<PathBuf> {
-    document.ancestors().skip(1).take(3).map(|above| above.join(TABLES)).find(|tables| tables.is_dir())
-}
-
-fn read_tables(directory: &Path) -> Result<CodeTables, Error> {
-    let mut tables = CodeTables::new();
-    for path in list(directory)?.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-        tables.add_json(&read(path)?).map_err(|error| refused(path, &error))?;
-    }
-    Ok(tables)
 }
 
 /// A record type by its name, or from its file or directory.
@@ -95,7 +66,7 @@ fn load(what: &str, tables: &Tables) -> Result<Arc<RecordType>, Error> {
             "{what} is neither a file, nor a directory with a {DOCUMENT}, nor a record type of this program: {names}"
         )));
     }
-    let tables = tables.of(&document)?;
+    let tables = tables.of(&document)?.sound()?;
     RecordType::compile(&read(&document)?, &tables).map(Arc::new).map_err(|error| refused(&document, &error))
 }
 

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shuqiao_schemas::{
-    engine::{CodeTable, CodeTables},
-    own,
-    registry::Registry,
-};
+use shuqiao_schemas::{engine::CodeTables, own};
 
 use super::{
     super::{error::Error, manifest::RecordType},
-    DOCUMENT, beside, check, list, read, refused,
+    DOCUMENT, check, read, refused,
+    tables::{self, beside, table_files},
 };
 
 const URN: &str = "urn:shuqiao:record-type:";
@@ -40,31 +37,32 @@ pub(in crate::cli) fn is_document(text: &str) -> bool {
 /// The record type of a document that lies there: named by its `$id`, with those of the code tables beside it that it uses. A copy of one of this program's
 /// tables is left out: the node has it.
 pub(in crate::cli) fn resource(schema: String, path: &Path) -> Result<RecordType, Error> {
+    with_tables(schema, path, beside(path).as_deref())
+}
+
+fn with_tables(schema: String, path: &Path, tables: Option<&Path>) -> Result<RecordType, Error> {
     let document: serde_json::Value =
         serde_json::from_str(&schema).map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
     let id = document["$id"].as_str().and_then(|id| id.strip_prefix(URN)).unwrap_or_default();
     let mut used = Vec::new();
     tables_of(&document, &mut used);
     let mut code_tables = Vec::new();
-    for table in beside(path).map_or_else(|| Ok(Vec::new()), |directory| list(&directory))? {
-        if table.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
+    for table in tables.map_or_else(|| Ok(Vec::new()), table_files)? {
         let text =
             String::from_utf8(read(&table)?).map_err(|_| Error::Input(format!("{} is not UTF-8", table.display())))?;
         let parsed = CodeTables::new().add_json(text.as_bytes()).map_err(|error| refused(&table, &error))?;
-        if used.contains(&parsed.name()) && !is_ours(&parsed) {
+        if used.contains(&parsed.name()) && !tables::is_copy(&parsed) {
             code_tables.push(text);
         }
     }
     Ok(RecordType::new(&id.replacen(':', "/", 1), schema, code_tables))
 }
 
-/// Why a node would not register the record type of a document that compiles.
-pub(super) fn refusals(path: &Path) -> Result<Vec<check::Flaw>, Error> {
+/// Why a node would not register the record type of a document that compiles, with the code tables of this directory.
+pub(super) fn refusals(path: &Path, tables: Option<&Path>) -> Result<Vec<check::Flaw>, Error> {
     let schema =
         String::from_utf8(read(path)?).map_err(|_| Error::Input(format!("{} is not UTF-8", path.display())))?;
-    let RecordType { name, schema, code_tables, .. } = resource(schema, path)?;
+    let RecordType { name, schema, code_tables, .. } = with_tables(schema, path, tables)?;
     let findings = own::examine(&name, &schema, &code_tables).err().unwrap_or_default();
     let flaw = |own::Finding { document, problem }: own::Finding| {
         let place = match document {
@@ -74,10 +72,6 @@ pub(super) fn refusals(path: &Path) -> Result<Vec<check::Flaw>, Error> {
         check::Flaw { place, code: problem.flaw.code().to_owned(), message: problem.flaw.to_string() }
     };
     Ok(findings.into_iter().map(flaw).collect())
-}
-
-fn is_ours(table: &CodeTable) -> bool {
-    Registry::builtin().tables().get(table.name()).is_some_and(|ours| ours.codes() == table.codes())
 }
 
 /// The tables that fields name.
@@ -125,10 +119,11 @@ mod tests {
         assert_eq!((resource.name.as_str(), resource.schema.as_str()), ("urban-management.dog-licence/v1", SCHEMA));
         assert_eq!(resource.code_tables, [table("dog-breed")]);
         own::examine(&resource.name, &resource.schema, &resource.code_tables).expect("a node takes it");
-        assert_eq!(refusals(&documents[0]).expect("readable"), []);
+        let tables = at("tables");
+        assert_eq!(refusals(&documents[0], Some(&tables)).expect("readable"), []);
         // A table under the name of one of this program's that says something else.
         std::fs::write(at("tables/holder-id-type.json"), table("holder-id-type")).expect("write");
-        let told = refusals(&documents[0]).expect("readable");
+        let told = refusals(&documents[0], Some(&tables)).expect("readable");
         assert_eq!(
             told.iter().map(|one| (one.place.as_str(), one.code.as_str())).collect::<Vec<_>>(),
             [("table 1 /name", "DUPLICATE_TABLE")]

@@ -10,6 +10,7 @@ use super::{
         output::{self, Format},
     },
     Tables, load,
+    tables::listed,
 };
 
 /// `shuqiao schema describe NAME|FILE`.
@@ -61,11 +62,7 @@ pub(in crate::cli) fn page(description: &Description) -> String {
         text.push_str(&format!("\n\n{}", output::table(["rule", "says"], rows)));
     }
     if !description.tables.is_empty() {
-        let rows = description.tables.iter().map(|table| {
-            let title = format!("{} / {}", table.title_zh, table.title_en);
-            vec![table.name.clone(), table.codes.to_string(), title, table.source.clone()]
-        });
-        text.push_str(&format!("\n\n{}", output::table(["code table", "codes", "title", "source"], rows)));
+        text.push_str(&format!("\n\n{}", listed(&description.tables)));
     }
     text
 }
