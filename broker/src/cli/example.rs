@@ -1,7 +1,7 @@
 //! One example a command, as its help shows it. A test reads each with the parser.
 
 /// A command's path, and how it is typed.
-const TABLE: [(&str, &str); 34] = [
+const TABLE: [(&str, &str); 35] = [
     ("serve", "shuqiao serve --config /etc/shuqiao/node.toml"),
     ("get", "shuqiao get dataset market-supervision.enterprise -o yaml"),
     ("list", "shuqiao list grants"),
@@ -36,6 +36,7 @@ const TABLE: [(&str, &str); 34] = [
     ("schema check", "shuqiao schema check schemas/dog-licence"),
     ("schema diff", "shuqiao schema diff enterprise/v1 schemas/enterprise/v2"),
     ("schema describe", "shuqiao schema describe enterprise/v1"),
+    ("schema tables", "shuqiao schema tables holder-id-type"),
     ("config check", "shuqiao config check /etc/shuqiao/node.toml"),
     ("config manual", "shuqiao config manual"),
     ("completions", "shuqiao completions bash"),

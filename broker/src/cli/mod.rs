@@ -77,7 +77,7 @@ enum Command {
     /// Judge identifiers without a node.
     #[command(subcommand)]
     Inspect(tools::Inspect),
-    /// Check, compare and show record types without a node.
+    /// Check, compare and show record types and code tables; no node is needed.
     #[command(subcommand)]
     Schema(schema::Schema),
     /// Look at a node's configuration.
@@ -105,7 +105,7 @@ impl Command {
             Self::Pki(command) => command.run(),
             Self::View(command) => command.run().await,
             Self::Inspect(command) => command.run(),
-            Self::Schema(command) => command.run(),
+            Self::Schema(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Completions(command) => command.run(&mut command_line()),
         }

@@ -81,6 +81,38 @@ pub struct Difference {
     pub fields: Vec<String>,
 }
 
+impl Difference {
+    /// Whether it touches what a pointer of a grant shows, masks or filters by: this very field, one inside of it, or one around it. What is no
+    /// field's alone (another name of the record type) touches every pointer.
+    pub fn touches(&self, pointer: &str) -> bool {
+        self.fields.is_empty()
+            || self.fields.iter().any(|field| is_at_or_below(field, pointer) || is_at_or_below(pointer, field))
+    }
+}
+
+/// Whether `pointer` is `above` or somewhere inside of it.
+fn is_at_or_below(pointer: &str, above: &str) -> bool {
+    pointer.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A difference that hits a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit<'a> {
+    /// What changes.
+    pub difference: &'a Difference,
+    /// Those of the grant's pointers that it touches, in their order.
+    pub pointers: Vec<&'a str>,
+}
+
+/// Which differences hit a grant over these pointers (`/name`, `/holder`, `/steps/*/name`, or the empty one for the whole record), and where.
+pub fn hits<'a>(differences: &'a [Difference], pointers: &[&'a str]) -> Vec<Hit<'a>> {
+    let hit = |difference: &'a Difference| Hit {
+        difference,
+        pointers: pointers.iter().copied().filter(|pointer| difference.touches(pointer)).collect(),
+    };
+    differences.iter().map(hit).filter(|hit| !hit.pointers.is_empty()).collect()
+}
+
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}): {}", self.name, self.class.as_str(), self.fields.join(", "))
@@ -282,6 +314,38 @@ mod tests {
         assert_eq!(told(&plain, &rule), ["rule-added forward /id,/b"]);
         assert_eq!(told(&rule, &plain), ["rule-removed backward /id,/b"]);
         assert_eq!(told(&rule, &rule), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_grant_is_hit_where_it_shows_what_changes() {
+        let object = |inside: &str| {
+            format!(
+                r#","f":{{"type":"object","additionalProperties":false,"properties":{{"a":{{"type":"integer"}}{inside}}}}},"fa":{{"type":"integer"}}"#
+            )
+        };
+        let old = version(1, &object(""), ID);
+        let new = version(2, &object(r#","b":{"type":"integer"}"#), ID);
+        let differences = compare(&old, &new);
+        assert_eq!(told(&old, &new), ["field-added backward /f/b"]);
+        let hit = |pointers: &[&str]| {
+            let hits = hits(&differences, pointers);
+            assert!(hits.iter().all(|hit| hit.difference.name == "field-added"));
+            hits.into_iter().flat_map(|hit| hit.pointers).collect::<Vec<_>>().join(" ")
+        };
+        // The whole of the object or of the record takes the new field in; its neighbours, by name or by spelling, do not.
+        assert_eq!(hit(&["/id", "/f"]), "/f");
+        assert_eq!(hit(&["", "/fa", "/f/a"]), "");
+        assert_eq!(hits(&differences, &[""]).len(), 1);
+        assert_eq!(hit(&["/f/b"]), "/f/b");
+        assert_eq!(hits(&differences, &["/id", "/fa", "/f/a", "/f/bc"]), []);
+        // A change of what is around a field is a change of the field.
+        let gone = version(3, r#","fa":{"type":"integer"}"#, ID);
+        let differences = compare(&new, &gone);
+        let touched = hits(&differences, &["/f/a", "/fa", "/f"]);
+        assert_eq!(touched.iter().map(|hit| hit.pointers.clone()).collect::<Vec<_>>(), [["/f/a", "/f"]]);
+        // Another name is everybody's matter.
+        let renamed = Difference { name: "name-changed", class: Class::Breaking, fields: Vec::new() };
+        assert!(renamed.touches("/id") && renamed.touches(""));
     }
 
     #[test]

@@ -122,6 +122,13 @@ on_both_homes! {
         let resources = directory.join("dogs.yaml");
         std::fs::write(&resources, RESOURCES).expect("written");
         ends(run(&city, OWNER, &["apply", "-f", &resources.display().to_string()]).await, 0, &["datasets/market-supervision.dogs created", "grants/market-supervision.taxation-dogs created"]);
+        // A next version that no longer has the keeper: whoever governs it asks which grants show one.
+        let next = directory.join("next.json");
+        let without: Vec<_> = SCHEMA.lines().filter(|line| !line.contains("\"keeper\"")).collect();
+        std::fs::write(&next, without.join("\n").replace("dog-licence:v1", "dog-licence:v2")).expect("written");
+        let (next, tables) = (next.display().to_string(), format!("{types}/tables"));
+        let diff = ["schema", "diff", NAME, &next, "--tables", &tables, "--mode", "forward", "--ask-node"];
+        ends(run(&city, OWNER, &diff).await, 0, &["field-removed", "market-supervision.taxation-dogs", "/keeper", "1 grant hit"]);
         ends(run(&city, OWNER, &["delete", "record-type", NAME]).await, 6, &["STILL_REFERRED_TO", "datasets/market-supervision.dogs"]);
         let unfit = directory.join("unfit.yaml");
         let grant = RESOURCES.split("---").nth(1).expect("the grant").replace("/region", "/colour").replace("reads-dogs", "reads-colours");

@@ -1,21 +1,15 @@
 //! What belongs to a grant: its dataset, whether it is in force, and each field that it shows, with what the record type says of it.
 
-use std::sync::Arc;
-
-use shuqiao_schemas::{
-    engine::{Field, RecordType},
-    own,
-    registry::Registry,
-};
+use shuqiao_schemas::engine::{Field, RecordType};
 use tonic::Code;
 
 use super::{
     super::{
         error::Error,
-        manifest::{self, Dataset, FieldGrant, Grant, Treatment, full_name},
+        manifest::{Dataset, FieldGrant, Grant, Treatment, full_name},
         output,
     },
-    Client, Resource, show,
+    Client, Resource, record_type, show,
 };
 use crate::exchange::clock::Clock;
 
@@ -30,7 +24,7 @@ pub(super) async fn describe(client: &mut Client, id: &str) -> Result<(), Error>
     };
     show::related("dataset", &dataset)?;
     let Some(dataset) = dataset.first() else { return Ok(()) };
-    let Some(record_type) = record_type(client, &dataset.record_type).await? else {
+    let Some(record_type) = record_type::compiled(client, &dataset.record_type).await? else {
         return output::print("\n# fields: this program does not know the record type");
     };
     let rows = shown(&record_type, &grant.fields);
@@ -40,21 +34,6 @@ pub(super) async fn describe(client: &mut Client, id: &str) -> Result<(), Error>
         rows.len(),
         output::table(["field", "treatment", "sensitivity", "title"], rows)
     ))
-}
-
-/// A standard of this program's, or a department's own as the node has it.
-async fn record_type(client: &mut Client, name: &str) -> Result<Option<Arc<RecordType>>, Error> {
-    if let Some(known) = Registry::builtin().get(name) {
-        return Ok(Some(known.clone()));
-    }
-    match manifest::RecordType::fetch(client, full_name(manifest::RecordType::COLLECTION, name)).await {
-        Ok(wire) => {
-            let found = manifest::RecordType::from(wire);
-            Ok(own::compile(found.schema.as_bytes(), &found.code_tables).ok().map(Arc::new))
-        }
-        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => Ok(None),
-        Err(status) => Err(status.into()),
-    }
 }
 
 /// By this machine's clock; the node judges by its own, for every answer.
@@ -103,6 +82,8 @@ fn row(field: &Field, treatment: Treatment) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use shuqiao_schemas::registry::Registry;
+
     use super::*;
 
     fn granted(fields: &[(&str, Treatment)]) -> Vec<Vec<String>> {

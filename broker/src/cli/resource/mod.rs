@@ -30,11 +30,13 @@ mod record_type;
 mod show;
 
 pub(super) use change::{Apply, Delete};
+pub(super) use record_type::compiled;
 pub(super) use show::{Describe, Get, List};
 
 const PAGE_SIZE: u32 = 1000;
 
-type Client = CatalogueServiceClient<Channel>;
+/// What speaks with a node's catalogue.
+pub(super) type Client = CatalogueServiceClient<Channel>;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -228,8 +230,14 @@ resource! {
     }
 }
 
-async fn connect(connection: &Connection) -> Result<Client, Error> {
+/// Connects to a node's catalogue.
+pub(super) async fn connect(connection: &Connection) -> Result<Client, Error> {
     Ok(client(connection.open().await?))
+}
+
+/// All datasets and grants that the caller may see.
+pub(super) async fn datasets_and_grants(client: &mut Client) -> Result<(Vec<Dataset>, Vec<Grant>), Error> {
+    Ok((show::all(client).await?, show::all(client).await?))
 }
 
 fn client(channel: Channel) -> Client {

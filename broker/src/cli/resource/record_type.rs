@@ -1,8 +1,14 @@
 //! Departments' own record types: the same verbs, but nothing of one ever changes.
 
+use std::sync::Arc;
+
 use shuqiao_proto::v1;
-use shuqiao_schemas::{engine::describe as description, own};
-use tonic::Status;
+use shuqiao_schemas::{
+    engine::{self, describe as description},
+    own,
+    registry::Registry,
+};
+use tonic::{Code, Status};
 
 use super::{
     super::{
@@ -14,6 +20,21 @@ use super::{
     Client, PAGE_SIZE, Resource,
     show::{all, related},
 };
+
+/// A standard of this program's, or a department's own as the node has it. None where the node knows no such name, or this program cannot compile it.
+pub(in crate::cli) async fn compiled(
+    client: &mut Client,
+    name: &str,
+) -> Result<Option<Arc<engine::RecordType>>, Error> {
+    if let Some(known) = Registry::builtin().get(name) {
+        return Ok(Some(known.clone()));
+    }
+    match RecordType::fetch(client, full_name(RecordType::COLLECTION, name)).await {
+        Ok(found) => Ok(own::compile(found.schema.as_bytes(), &found.code_tables).ok().map(Arc::new)),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
 
 impl Resource for RecordType {
     type Wire = v1::RecordType;

@@ -1,4 +1,6 @@
-//! `shuqiao schema diff`: what differs between versions, and whether a promise of compatibility holds.
+//! `shuqiao schema diff`: what differs between versions, whether a promise of compatibility holds, and which grants are hit.
+
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -9,11 +11,15 @@ use shuqiao_schemas::engine::{
 
 use super::{
     super::{
+        connection::Connection,
         error::Error,
         exit::Exit,
         output::{self, Format},
+        resource,
     },
-    Tables, load,
+    Tables,
+    hits::{self, Grants},
+    load,
 };
 
 /// Which promise the new version must keep.
@@ -50,11 +56,20 @@ pub(in crate::cli) struct Diff {
     /// Hold the promise to every version that is given, not to the last one alone.
     #[arg(long)]
     transitive: bool,
+    /// Manifests with grants, and with their datasets where they are to be told apart: tell which grants a difference hits, and where. `-` is standard
+    /// input: `shuqiao list grants -o yaml | shuqiao schema diff OLD NEW --grants -`.
+    #[arg(long, value_name = "FILE")]
+    grants: Vec<PathBuf>,
+    /// Take grants and datasets from the node, those that you may see, and record types that this program does not have.
+    #[arg(long, conflicts_with = "grants")]
+    ask_node: bool,
     /// How the answer is written.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
     tables: Tables,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// The whole answer.
@@ -69,6 +84,9 @@ struct Answer {
     /// Whether the promise holds.
     compatible: bool,
     differences: Vec<Told>,
+    /// Nothing where no grants were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hits: Option<Vec<hits::Hit>>,
 }
 
 /// One difference.
@@ -84,36 +102,46 @@ struct Told {
 }
 
 impl Diff {
-    pub(super) fn run(self) -> Result<Exit, Error> {
-        let versions = self.versions.iter().map(|one| load(one, &self.tables)).collect::<Result<Vec<_>, _>>()?;
+    pub(super) async fn run(self) -> Result<Exit, Error> {
+        let mut client = if self.ask_node { Some(resource::connect(&self.connection).await?) } else { None };
+        let mut versions = Vec::with_capacity(self.versions.len());
+        for version in &self.versions {
+            versions.push(self.load(version, client.as_mut()).await?);
+        }
+        let grants = match &mut client {
+            Some(client) => Some(Grants::new(resource::datasets_and_grants(client).await?)),
+            None if self.grants.is_empty() => None,
+            None => Some(Grants::read(&self.grants)?),
+        };
         let Some((new, history)) = versions.split_last() else {
             return Err(Error::Usage("two versions or more".to_owned()));
         };
         let history: Vec<&RecordType> = history.iter().map(|version| &**version).collect();
-        let answer = compare(&history, new, self.mode, self.transitive);
+        let answer = compare(&history, new, self.mode, self.transitive, grants.as_ref());
         output::print(&match self.output {
             Format::Json => output::json(&answer)?,
             Format::Yaml => output::yaml(&answer)?,
-            Format::Table => output::table(
-                ["against", "change", "class", "breaks", "fields"],
-                answer.differences.iter().map(|one| {
-                    let breaks = if one.breaks { "yes" } else { "no" };
-                    vec![
-                        one.against.clone(),
-                        one.change.to_owned(),
-                        one.class.to_owned(),
-                        breaks.to_owned(),
-                        one.fields.join(" "),
-                    ]
-                }),
-            ),
+            Format::Table => answer.tables(),
         })?;
         output::note(&answer.summary());
         Ok(if answer.compatible { Exit::Success } else { Exit::Invalid })
     }
 }
 
-fn compare(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bool) -> Answer {
+impl Diff {
+    async fn load(&self, version: &str, client: Option<&mut resource::Client>) -> Result<Arc<RecordType>, Error> {
+        match (load(version, &self.tables), client) {
+            (Err(Error::NotFound(_)), Some(client)) => resource::compiled(client, version).await?.ok_or_else(|| {
+                Error::NotFound(format!(
+                    "{version} is no record type here or at the node, or this program cannot compile it"
+                ))
+            }),
+            (found, _) => found,
+        }
+    }
+}
+
+fn compare(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bool, grants: Option<&Grants>) -> Answer {
     let promise = compatibility::Mode::from(mode);
     let first = if transitive { 0 } else { history.len().saturating_sub(1) };
     let old = history.get(first..).unwrap_or_default();
@@ -125,8 +153,12 @@ fn compare(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bo
         fields: one.fields,
     };
     let (mut class, mut differences) = (compatibility::Class::Full, Vec::new());
+    let mut hit = grants.map(|_| Vec::new());
     for old in old {
         let found = compatibility::compare(old, new);
+        if let (Some(grants), Some(hit)) = (grants, &mut hit) {
+            hit.append(&mut grants.hit_by(old, &found));
+        }
         class = class.and(compatibility::class(&found));
         differences.extend(found.into_iter().map(|one| told(old, one)));
     }
@@ -141,13 +173,35 @@ fn compare(history: &[&RecordType], new: &RecordType, mode: Mode, transitive: bo
         },
         compatible: compatibility::check(history, new, promise, transitive).is_empty(),
         differences,
+        hits: hit,
     }
 }
 
 impl Answer {
+    fn tables(&self) -> String {
+        let rows = self.differences.iter().map(|one| {
+            let breaks = if one.breaks { "yes" } else { "no" };
+            vec![
+                one.against.clone(),
+                one.change.to_owned(),
+                one.class.to_owned(),
+                breaks.to_owned(),
+                one.fields.join(" "),
+            ]
+        });
+        let differences = output::table(["against", "change", "class", "breaks", "fields"], rows);
+        match &self.hits {
+            Some(hits) => format!("{differences}\n\n{}", hits::table(hits)),
+            None => differences,
+        }
+    }
+
     fn summary(&self) -> String {
         let count = self.differences.len();
-        let head = format!("{} to {}: {count} differences, {}", self.old.join(", "), self.new, self.class);
+        let mut head = format!("{} to {}: {count} differences, {}", self.old.join(", "), self.new, self.class);
+        if let Some(hits) = &self.hits {
+            head.push_str(&format!(", {} hit", output::count(hits::grants(hits), "grant")));
+        }
         if self.compatible {
             return format!("{head}; {} compatibility holds", self.mode);
         }
@@ -176,26 +230,48 @@ mod tests {
     fn a_difference_is_named_with_its_class_and_fields_and_judged_by_the_mode() {
         let (old, new) = (version(1, ""), version(2, r#","note":{"type":"string","maxLength":9}"#));
         for (mode, compatible) in [(Mode::Backward, true), (Mode::Forward, false), (Mode::Full, false)] {
-            let answer = compare(&[&old], &new, mode, false);
+            let answer = compare(&[&old], &new, mode, false, None);
             assert_eq!((answer.compatible, answer.class), (compatible, "backward"), "{mode:?}");
             let [one] = &*answer.differences else { panic!("{answer:?}") };
             assert_eq!((one.change, one.class, one.breaks), ("field-added", "backward", !compatible));
             assert_eq!(one.fields, ["/note"]);
             assert_eq!(answer.summary().contains("next: "), !compatible);
         }
-        assert!(compare(&[&old], &old, Mode::Full, true).compatible);
+        assert!(compare(&[&old], &old, Mode::Full, true, None).compatible);
     }
 
     #[test]
     fn a_transitive_promise_is_held_to_every_version() {
         let first = version(1, r#","note":{"type":"string","maxLength":9}"#);
         let (second, third) = (version(2, ""), version(3, r#","note":{"type":"string","maxLength":5}"#));
-        let last = compare(&[&first, &second], &third, Mode::Backward, false);
+        let last = compare(&[&first, &second], &third, Mode::Backward, false, None);
         assert!(last.compatible && last.old == ["t/v2"], "{last:?}");
-        let all = compare(&[&first, &second], &third, Mode::Backward, true);
+        let all = compare(&[&first, &second], &third, Mode::Backward, true, None);
         let breaking: Vec<_> =
             all.differences.iter().filter(|one| one.breaks).map(|one| (&*one.against, one.change)).collect();
         assert_eq!(breaking, [("t/v1", "max-length-changed")]);
         assert!(!all.compatible && all.old == ["t/v1", "t/v2"] && all.summary().starts_with("t/v1, t/v2 to t/v3: "));
+    }
+
+    #[test]
+    fn the_grants_that_are_hit_are_told_with_change_and_field() {
+        let (old, new) = (version(1, r#","note":{"type":"string","maxLength":9}"#), version(2, ""));
+        let grants = Grants::parse(
+            "kind: grant\nname: a.b\ndataset: a.c\ngrantee: b\nfields: [{path: /note, treatment: clear}]\npurpose: x\nlegal_basis: x\n",
+            "test",
+        );
+        let grants = grants.expect("a manifest");
+        let answer = compare(&[&old], &new, Mode::Forward, false, Some(&grants));
+        assert!(
+            answer.compatible && answer.summary().contains("1 differences, forward, 1 grant hit"),
+            "{}",
+            answer.summary()
+        );
+        let text = answer.tables();
+        let last = text.lines().last().expect("a row").split_whitespace().collect::<Vec<_>>();
+        assert_eq!(last, ["a.b", "a.c", "b", "t/v1", "field-removed", "forward", "/note"]);
+        // Without grants nobody asked for hits, and none are claimed.
+        let answer = compare(&[&old], &new, Mode::Forward, false, None);
+        assert!(answer.hits.is_none() && !answer.tables().contains("GRANT"));
     }
 }

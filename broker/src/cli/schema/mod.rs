@@ -5,6 +5,7 @@
 
 mod check;
 mod diff;
+mod hits;
 pub(super) mod own;
 mod show;
 mod tables;
@@ -34,7 +35,8 @@ const DOCUMENT: &str = "schema.json";
 pub(super) enum Schema {
     /// Hold record types to the profile, and their examples to them. Exit code 3 names the flaws.
     Check(check::Check),
-    /// Name what differs between two versions, who can still read whom, and which fields are touched. Exit code 3 if the promise of --mode is broken.
+    /// Name what differs between two versions, who can still read whom, which fields are touched and which grants that hits. Exit code 3 if the promise of
+    /// --mode is broken.
     Diff(diff::Diff),
     /// Show a record type: its fields, how sensitive they are, its rules and code tables.
     Describe(show::Describe),
@@ -43,10 +45,10 @@ pub(super) enum Schema {
 }
 
 impl Schema {
-    pub(super) fn run(self) -> Result<Exit, Error> {
+    pub(super) async fn run(self) -> Result<Exit, Error> {
         match self {
             Self::Check(check) => check.run(),
-            Self::Diff(diff) => diff.run(),
+            Self::Diff(diff) => diff.run().await,
             Self::Describe(describe) => describe.run(),
             Self::Tables(tables) => tables.run(),
         }
