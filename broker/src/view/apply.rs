@@ -212,7 +212,10 @@ impl Applier {
             }
         }
         // Indexes change once a key, from what it was before the batch to what it is after: within one batch no key is both removed and written.
-        for (key, state) in &states {
+        // In order, so that each finds its place in the store near the one before.
+        let mut states: Vec<_> = states.iter().collect();
+        states.sort_unstable_by_key(|(key, _)| *key);
+        for (key, state) in states {
             let Some(row) = &state.after else { continue };
             batch.insert(&self.store.records, layout::record_key(self.space, key), row.clone());
             let before = match &state.before {

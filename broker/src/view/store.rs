@@ -6,10 +6,11 @@
 //! Durability: each batch goes to the journal and from there to the operating system, not to the disk. The log is the truth, so a power cut may cost the
 //! view its newest batches, never its consistency: the journal is recovered to a whole batch, and each batch carries the position up to which it speaks.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+    compaction::Leveled,
     config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry},
 };
 
@@ -18,7 +19,10 @@ use crate::exchange::model::DatasetId;
 
 /// Rows removed in one batch while a space is dropped.
 const DROP_ROWS: usize = 10_000;
-const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Of each keyspace: one is filled while others are flushed, and all of them are in memory.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Flushed memtables that wait until they are merged together: twice as many as usual, because they are half as large.
+const WAITING_RUNS: u8 = 8;
 /// One thread flushes and merges. Of several, fjall 3.1 keeps the first for flushes, and that one hands itself the waiting merges over and over while another
 /// merges: a whole processor for nothing.
 const WORKERS: usize = 1;
@@ -48,8 +52,14 @@ impl Store {
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Vec<Found>), Error> {
         std::fs::create_dir_all(path).map_err(fjall::Error::from)?;
         let database = Database::builder(path).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
-        let with =
-            |filter| move || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).filter_policy(filter);
+        let with = |filter| {
+            move || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(MEMTABLE_BYTES)
+                    .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(WAITING_RUNS)))
+                    .filter_policy(filter)
+            }
+        };
         let bloom = || FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)));
         let store = Self {
             records: database.keyspace("records", with(bloom()))?,
