@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod files;
+mod opening;
 mod readiness;
 mod rooms;
 

@@ -7,7 +7,7 @@ use shuqiao_schemas::identifier::inspect;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{exit::Exit, opening};
+use super::exit::Exit;
 use crate::{chain::chain, config, node, pki, tls};
 
 /// A command's failure.
@@ -141,7 +141,7 @@ impl Error {
             Self::Config(config::Error::Mistakes(_)) => {
                 "mend these, then look with `shuqiao config check`; `shuqiao config manual` tells what each key means"
             }
-            Self::Node(error) => return Some(opening::next(error)),
+            Self::Node(error) => return Some(error.next_step()),
             Self::Write(_) => "check where standard output leads, and that there is room",
             Self::Pki(pki::Error::Io { .. }) => "check the path, and that you may read and write there",
             Self::Pki(pki::Error::Malformed { .. }) => "restore the file from its backup",

@@ -11,7 +11,6 @@ mod example;
 pub mod exit;
 mod manifest;
 mod node;
-mod opening;
 mod output;
 mod publish;
 mod query;

@@ -219,7 +219,13 @@ impl View {
     /// # Errors
     /// [`Error::InUse`] where another process has it open; [`Error::Disk`]; [`Error::Store`] or [`Error::Corrupt`] where its files are damaged.
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
-        let (store, live) = Store::open(path, options.cache_bytes)?;
+        let new = std::fs::read_dir(path).map_or(true, |mut held| held.next().is_none());
+        let (store, live) = Store::open(path, options.cache_bytes).inspect_err(|error| {
+            // Half a store in which nothing ever was: left there it would pass for a damaged one.
+            if new && matches!(error, Error::Disk(cause) if cause.kind() == std::io::ErrorKind::StorageFull) {
+                drop(std::fs::remove_dir_all(path));
+            }
+        })?;
         let mut datasets = HashMap::new();
         for found in live {
             let applied = store.applied(found.space)?;

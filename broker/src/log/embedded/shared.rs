@@ -117,9 +117,15 @@ pub(super) struct Tail {
 
 impl Shared {
     pub(super) fn open_store(options: &Options) -> Result<Store, Error> {
+        let new = std::fs::read_dir(&options.path).map_or(true, |mut held| held.next().is_none());
         std::fs::create_dir_all(&options.path).map_err(unavailable)?;
         let sizes = Sizes { cache_bytes: options.cache_bytes, memtable_bytes: options.memtable_bytes };
-        Store::open(&options.path, sizes).map_err(store::error)
+        Store::open(&options.path, sizes).map_err(store::error).inspect_err(|error| {
+            // Half a store in which nothing ever was: left there it would pass for a damaged one.
+            if new && matches!(error, Error::DiskFull(_)) {
+                drop(std::fs::remove_dir_all(&options.path));
+            }
+        })
     }
 
     pub(super) fn load_topics(store: &Store) -> Result<HashMap<Topic, Arc<Topical>>, Error> {
