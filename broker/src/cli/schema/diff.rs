@@ -56,8 +56,8 @@ pub(in crate::cli) struct Diff {
     /// Hold the promise to every version that is given, not to the last one alone.
     #[arg(long)]
     transitive: bool,
-    /// Manifests with grants, and with their datasets where they are to be told apart: tell which grants a difference hits, and where. `-` is standard
-    /// input: `shuqiao list grants -o yaml | shuqiao schema diff OLD NEW --grants -`.
+    /// Manifests of grants and of their datasets, as `list` prints them: tell which grants a difference hits, and where. `-` is standard input. A grant
+    /// without its dataset is taken for one on the record type.
     #[arg(long, value_name = "FILE")]
     grants: Vec<PathBuf>,
     /// Take grants and datasets from the node, those that you may see, and record types that this program does not have.
@@ -124,6 +124,14 @@ impl Diff {
             Format::Table => answer.tables(),
         })?;
         output::note(&answer.summary());
+        match grants.map_or(0, |grants| grants.unplaced()) {
+            0 => {}
+            unplaced => output::note(&format!(
+                "{} without a dataset's manifest: taken for grants on {}",
+                output::count(unplaced, "grant"),
+                answer.old.join(", ")
+            )),
+        }
         Ok(if answer.compatible { Exit::Success } else { Exit::Invalid })
     }
 }

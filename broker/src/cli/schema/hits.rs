@@ -77,6 +77,11 @@ impl Grants {
         Self { grants, record_types: record_types.collect() }
     }
 
+    /// How many grants there are whose dataset's record type is not known.
+    pub(super) fn unplaced(&self) -> usize {
+        self.grants.iter().filter(|grant| !self.record_types.contains_key(id(&grant.dataset))).count()
+    }
+
     /// What these differences from an earlier version hit: grants on datasets of that version that are in force or will be, a line for each grant and
     /// difference. A grant whose dataset is not known counts: whoever gave it alone means it.
     pub(super) fn hit_by(&self, old: &RecordType, differences: &[Difference]) -> Vec<Hit> {
@@ -196,6 +201,7 @@ mod tests {
             grant("a.ended", "a.ours", &format!("{holder}\nend_time: 2001-01-01T00:00:00Z")),
         ]
         .concat();
+        assert_eq!(Grants::parse(&manifests, "test").expect("manifests").unplaced(), 1);
         assert_eq!(
             hit(&manifests, &differences),
             ["a.around field-added /holder", "a.unknown field-added /holder", "a.whole field-added "]
