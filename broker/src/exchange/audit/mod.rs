@@ -10,8 +10,9 @@ pub mod entry;
 mod key;
 mod reading;
 mod recovery;
+mod scan;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus_client::{
@@ -27,6 +28,7 @@ pub use key::{AuditKey, KeyedDigest};
 pub use reading::{Asked, Reading};
 pub use recovery::Recovery;
 
+use self::scan::{LAST_LINES, Scan};
 use super::{Error, clock::Clock, model::SourceId};
 use crate::log::{self, Log, Retention, StoredEntry, Topic, TopicSpec};
 
@@ -36,9 +38,6 @@ pub const PAGE_ENTRIES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 2 << 20;
 /// Entries that one page looks at: a narrow filter answers with a short page and a token, not with a long wait.
 const SCAN_ENTRIES_MAX: usize = 20_000;
-const SCAN_BYTES_AT_ONCE: usize = 1 << 20;
-/// How long a page waits for an entry that the log says it holds.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the trail is opened.
 #[derive(Clone, Debug)]
@@ -97,6 +96,9 @@ pub struct Audit {
     topic: Topic,
     clock: Clock,
     options: Options,
+    /// When the newest line was written that was there when the trail was opened. Later lines do not move it: what this node appends says nothing of what was
+    /// left without a line before.
+    opened_on_ms: Option<i64>,
 }
 
 /// Which entries are asked for.
@@ -140,14 +142,37 @@ pub struct Page {
 }
 
 impl Audit {
-    /// Makes the topic where it is missing.
+    /// Makes the topic where it is missing, and looks where the trail ends. Open it before anything is served.
     ///
     /// # Errors
-    /// Those of [`Log::ensure_topic`].
+    /// Those of [`Log::ensure_topic`] and of reading the log.
     pub async fn open(log: Arc<dyn Log>, options: Options, clock: Clock) -> Result<Arc<Self>, log::Error> {
         let topic = Topic::audit(&options.topic_prefix);
         log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever }).await?;
-        Ok(Arc::new(Self { log, topic, clock, options }))
+        let mut audit = Self { log, topic, clock, options, opened_on_ms: None };
+        audit.opened_on_ms = audit.newest_line_ms().await?;
+        Ok(Arc::new(audit))
+    }
+
+    /// When the newest line was written; `None` where there is none. Where lines do not come in time it may be an older one: then more changes are looked for
+    /// than need be, and none is passed over.
+    async fn newest_line_ms(&self) -> Result<Option<i64>, log::Error> {
+        let Some(bounds) = self.log.bounds(&self.topic).await?.first().copied() else { return Ok(None) };
+        let from = bounds.first.max(bounds.next.saturating_sub(LAST_LINES));
+        if from >= bounds.next {
+            return Ok(None);
+        }
+        let mut scan = Scan::open(self, from, bounds.next).await?;
+        let mut newest_ms: Option<i64> = None;
+        loop {
+            let lines = scan.more().await?;
+            if lines.is_empty() {
+                return Ok(newest_ms);
+            }
+            for line in lines {
+                newest_ms = newest_ms.max(Some(line.timestamp_ms));
+            }
+        }
     }
 
     /// Makes the digests that a [`Target`] takes.
@@ -195,14 +220,16 @@ impl Audit {
         if from >= bounds.next {
             return Ok(Page { end: bounds.next, ..Page::default() });
         }
-        let mut reader = self.log.read(&self.topic, &[(0, from)]).await?;
+        let mut scan = Scan::open(self, from, bounds.next).await?;
         let mut page = Paging::new(query, from);
-        while page.next < bounds.next && !page.is_full() {
-            let entries = reader.next(PAGE_ENTRIES_MAX, SCAN_BYTES_AT_ONCE);
-            // Offsets may have gaps, and one at the very end would be waited for without end.
-            let Ok(entries) = tokio::time::timeout(READ_PATIENCE, entries).await else { break };
-            for stored in entries? {
-                if page.is_full() || stored.offset >= bounds.next {
+        while !page.is_full() {
+            // What does not come in time belongs to the next page.
+            let lines = scan.more().await?;
+            if lines.is_empty() {
+                break;
+            }
+            for stored in lines {
+                if page.is_full() {
                     break;
                 }
                 page.look_at(stored)?;

@@ -7,9 +7,12 @@
 //! - A change is looked for once it has been applied for a minute, and on each node up to another minute later, at a moment of its own: the node that took the
 //!   command has answered by then, and of several nodes that miss the line one finds what another has appended. Two that append it nevertheless name the same
 //!   offset.
-//! - After an opening those changes count that were given within the last hour of what the trail tells. Older ones have been looked for: an exchange that is up
-//!   has a node that does it, and where all nodes were away the trail ends where the catalogue does.
-//! - What is read of the trail begins a little before the oldest change that is looked for, and nothing is read where none is.
+//! - After an opening those changes count that were given within the last hour of what the trail told then, before this node served anyone. Older ones have been
+//!   looked for: an exchange that is up has a node that does it, and where all nodes were away the trail ends where the catalogue does. (One is missed for good
+//!   where the only node to come up after more than an hour appends lines of its own and dies within minutes, before it has looked.)
+//! - A node remembers the newest few thousand changes that it does not know to be on the trail; older ones than those are not looked for.
+//! - What is read of the trail begins a little before the oldest change that is looked for, and nothing is read where none is. Where the log is too slow to be
+//!   read to its end nothing is appended, and the next round looks again.
 //!
 //! A line that names no offset, as former software wrote them, is not recognised: changes of the hour before such an upgrade are told a second time.
 
@@ -17,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Action, Audit, NewEntry, Outcome, READ_PATIENCE, SCAN_BYTES_AT_ONCE, Target};
+use super::{Action, Audit, NewEntry, Outcome, Target, scan::Scan};
 use crate::{
     exchange::{
         Error,
@@ -30,13 +33,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often changes are looked for.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Changes that were given so long before the trail's last line are not looked for after an opening.
+/// Changes that were given so long before the line that was the trail's last at the opening are not looked for.
 const LOOK_BACK_MS: i64 = 3_600_000;
 /// The clocks of two nodes are not further apart.
 const CLOCKS_APART_MS: i64 = 600_000;
-/// Offsets may have gaps, so the last line is looked for among so many.
-const LAST_LINES: u64 = 16;
-const ENTRIES_AT_ONCE: usize = 1_000;
 
 /// Looks for changes without a line, and appends it.
 #[derive(Debug)]
@@ -63,17 +63,12 @@ impl Recovery {
 
     /// Goes on for as long as the node lives.
     pub fn watch(self, tasks: &Tasks) {
+        self.begin();
         let token = tasks.token();
         let work = async move {
-            let mut begun = false;
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                if !begun {
-                    begun = self.begin().await.inspect_err(tell).is_ok();
-                }
-                if begun {
-                    drop(self.round(self.patience).await.inspect_err(tell));
-                }
+                drop(self.round(self.patience).await.inspect_err(tell));
             }
         };
         tasks.spawn("audit-recovery", async move {
@@ -81,15 +76,11 @@ impl Recovery {
         });
     }
 
-    /// Of the changes that were there when the node opened, leaves those that may be missing.
-    ///
-    /// # Errors
-    /// [`Error::LogUnavailable`]; call it again.
-    pub async fn begin(&self) -> Result<(), Error> {
-        if let Some(last_ms) = self.last_line_ms().await? {
-            self.catalogue.forget_changes_before(last_ms.saturating_sub(LOOK_BACK_MS));
+    /// Of the changes that were there when the node opened, leaves those that may be missing. Where the trail had no line then, all may be.
+    fn begin(&self) {
+        if let Some(opened_on_ms) = self.audit.opened_on_ms {
+            self.catalogue.forget_changes_before(opened_on_ms.saturating_sub(LOOK_BACK_MS));
         }
-        Ok(())
     }
 
     /// Looks for changes that this node applied at least `patience` ago, appends the lines that are missing, and says how many those were.
@@ -118,23 +109,23 @@ impl Recovery {
         Ok(appended)
     }
 
-    /// Takes out what the trail shows.
+    /// Takes out what the trail shows. What is left afterwards is not there.
     async fn strike_out(&self, missing: &mut BTreeMap<u64, Arc<Change>>) -> Result<(), Error> {
         let Audit { log, topic, .. } = &*self.audit;
         let Some(oldest_ms) = missing.values().map(|change| change.time_ms).min() else { return Ok(()) };
         let Some(bounds) = log.bounds(topic).await?.first().copied() else { return Ok(()) };
         let since = log.offsets_at(topic, oldest_ms.saturating_sub(CLOCKS_APART_MS)).await?;
-        let mut next = since.first().map_or(bounds.first, |since| bounds.first.max(*since));
-        if next >= bounds.next {
+        let from = since.first().map_or(bounds.first, |since| bounds.first.max(*since));
+        if from >= bounds.next {
             return Ok(());
         }
-        let mut reader = log.read(topic, &[(0, next)]).await?;
-        while next < bounds.next && !missing.is_empty() {
-            let entries = reader.next(ENTRIES_AT_ONCE, SCAN_BYTES_AT_ONCE);
-            // Offsets may have gaps, and one at the very end would be waited for without end.
-            let Ok(entries) = tokio::time::timeout(READ_PATIENCE, entries).await else { return Ok(()) };
-            for stored in entries? {
-                next = stored.offset + 1;
+        let mut scan = Scan::open(&self.audit, from, bounds.next).await?;
+        while !missing.is_empty() {
+            let lines = scan.more().await?;
+            if lines.is_empty() {
+                return scan.finish();
+            }
+            for stored in lines {
                 let canonical = stored.value.unwrap_or_default();
                 let line: Line<'_> =
                     serde_json::from_slice(&canonical).map_err(|error| Error::DataLoss(Arc::new(error)))?;
@@ -150,27 +141,6 @@ impl Recovery {
             }
         }
         Ok(())
-    }
-
-    /// When the newest line was written; `None` where there is none.
-    async fn last_line_ms(&self) -> Result<Option<i64>, Error> {
-        let Audit { log, topic, .. } = &*self.audit;
-        let Some(bounds) = log.bounds(topic).await?.first().copied() else { return Ok(None) };
-        let mut next = bounds.first.max(bounds.next.saturating_sub(LAST_LINES));
-        if next >= bounds.next {
-            return Ok(None);
-        }
-        let mut reader = log.read(topic, &[(0, next)]).await?;
-        let mut last_ms = None;
-        while next < bounds.next {
-            let entries = reader.next(ENTRIES_AT_ONCE, SCAN_BYTES_AT_ONCE);
-            let Ok(entries) = tokio::time::timeout(READ_PATIENCE, entries).await else { break };
-            for stored in entries? {
-                next = stored.offset + 1;
-                last_ms = Some(stored.timestamp_ms).max(last_ms);
-            }
-        }
-        Ok(last_ms)
     }
 }
 
@@ -238,7 +208,7 @@ mod tests {
         }
 
         async fn look(&self) -> usize {
-            self.recovery.begin().await.unwrap();
+            self.recovery.begin();
             self.recovery.round(Duration::ZERO).await.unwrap()
         }
 
@@ -332,11 +302,34 @@ mod tests {
     async fn changes_before_the_last_hour_of_the_trail_are_not_looked_for_again() {
         let directory = tempfile::tempdir().unwrap();
         let city = City::open(directory.path()).await;
-        let recovery = Recovery::new(city.catalogue.clone(), city.audit.clone());
         city.clock.set(1_000_000 + LOOK_BACK_MS + 1);
         city.audit.append(NewEntry::new(&catalogue::system(OWNER), Action::ReadAudit)).await.unwrap();
-        recovery.begin().await.unwrap();
+        let again = Audit::open(city.log.clone(), city.audit.options.clone(), city.clock.clone()).await.unwrap();
+        let recovery = Recovery::new(city.catalogue.clone(), again);
+        recovery.begin();
         assert_eq!(recovery.round(Duration::ZERO).await.unwrap(), 0);
         city.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_from_before_an_outage_is_looked_for_though_the_trail_has_gone_on_since() {
+        let home = EmbeddedHome::new();
+        let (log, clock) = (home.open(16 << 20), home.clock());
+        let first = Node::open(&log, clock.clone(), "outage", "first").await;
+        let administrator = catalogue::administrator();
+        first.desk.execute(&administrator, catalogue::new_department(0)).await.unwrap();
+        first.catalogue.execute(&administrator, catalogue::new_department(1)).await.unwrap();
+        first.stop().await;
+        clock.set(clock.now_ms() + 2 * LOOK_BACK_MS);
+        let second = Node::open(&log, clock, "outage", "second").await;
+        // It serves before it looks.
+        second.audit.append(NewEntry::new(&administrator, Action::ReadAudit)).await.unwrap();
+        assert_eq!((second.look().await, second.look().await), (1, 0));
+        let lines = lines(&second.audit).await;
+        let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+        let expected = [Action::CatalogueChange, Action::ReadAudit, Action::RecoveredChange].map(Action::as_str);
+        assert_eq!(actions, expected);
+        second.stop().await;
+        log.close().await;
     }
 }
