@@ -47,7 +47,7 @@ use super::{
 use crate::view::{self, View};
 use admission::{Asked, exhausted};
 use page::{Budget, Ended};
-use places::Places;
+use places::{Place, Places};
 use token::Binding;
 use trail::{Released, Verdict};
 
@@ -180,14 +180,11 @@ impl Query {
         let found = async {
             let access = self.admit(caller, question, &mut asked, |found, _| check::key(found, key)).await?;
             asked.entry.target.key = Some(self.audit.key().key(&access.dataset.id, key));
-            let (reader, key) = (self.view.reader(&access.dataset.id)?, key.to_owned());
-            self.read(caller, move |_| {
-                let item = page::visible(&reader, &access, &key)?;
-                let shown = page::show(&access, item)?;
-                let released = Released::records(&access, std::slice::from_ref(&shown));
-                Ok((shown, vec![released]))
-            })
-            .await
+            let _place = self.place(caller)?;
+            let item = page::visible(&self.view.reader(&access.dataset.id)?, &access, key)?;
+            let shown = page::show(&access, item)?;
+            let released = Released::records(&access, std::slice::from_ref(&shown));
+            Ok((shown, vec![released]))
         };
         let found = found.await;
         self.settle(asked, found).await
@@ -366,16 +363,13 @@ impl Query {
             target.fields = fields.iter().map(|field| field.path.clone()).collect();
             let values: Vec<_> = fields.iter().map(|field| field.value.as_str()).collect();
             target.filter = Some(self.audit.key().values(&values));
-            let (reader, key, fields) = (self.view.reader(&access.dataset.id)?, key.to_owned(), fields.to_vec());
-            self.read(caller, move |_| {
-                let item = page::visible(&reader, &access, &key)?;
-                let says = |field: &Compared| compare::says(&item.record.payload, &field.path, &field.value);
-                let verdicts = fields.iter().map(says).collect::<Result<Vec<_>, _>>();
-                let verdicts = verdicts.map_err(|error| Error::DataLoss(Arc::new(error)))?;
-                let released = Released::verdicts(&access, item.position, &fields, &verdicts);
-                Ok((verdicts, vec![released]))
-            })
-            .await
+            let _place = self.place(caller)?;
+            let item = page::visible(&self.view.reader(&access.dataset.id)?, &access, key)?;
+            let says = |field: &Compared| compare::says(&item.record.payload, &field.path, &field.value);
+            let verdicts = fields.iter().map(says).collect::<Result<Vec<_>, _>>();
+            let verdicts = verdicts.map_err(|error| Error::DataLoss(Arc::new(error)))?;
+            let released = Released::verdicts(&access, item.position, fields, &verdicts);
+            Ok((verdicts, vec![released]))
         };
         let found = found.await;
         self.settle(asked, found).await
@@ -412,16 +406,21 @@ impl Query {
         self.settle(asked, found).await
     }
 
-    /// Reads the view on a blocking thread, as far as there is room.
+    /// Room for one reading of the view.
+    fn place(&self, caller: &Identity) -> Result<Place, Error> {
+        let place = self.running.take(&caller.department);
+        place.map_err(|full| exhausted(full, "queries at once", "the department's share of queries at once"))
+    }
+
+    /// Reads rows on a blocking thread, as far as there is room. The look-up of one key does not come here: it reads a block or two, mostly from memory,
+    /// and to change threads for it would cost more than the reading does.
     async fn read<T: Send + 'static>(
         &self,
         caller: &Identity,
         work: impl FnOnce(&CancellationToken) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         // Held by the thread and not by the request: who goes away early makes room when the work has ended.
-        let place = self.running.take(&caller.department);
-        let place =
-            place.map_err(|full| exhausted(full, "queries at once", "the department's share of queries at once"))?;
+        let place = self.place(caller)?;
         let stop = CancellationToken::new();
         let gone = stop.clone().drop_guard();
         let done = tokio::task::spawn_blocking(move || {
