@@ -2,13 +2,13 @@
 
 use std::{error::Error, io, sync::Arc};
 
-/// The error and each of its causes, the outermost first; a cause that its effect has quoted already is left out.
+/// The error and each of its causes, the outermost first; a cause with which its effect has ended already is left out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }

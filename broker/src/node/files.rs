@@ -105,9 +105,12 @@ impl Looked {
         let shown = existing.display();
         if !existing.is_dir() {
             self.mistake(key, format!("{shown} is no directory"));
-        } else if let Err(error) =
-            rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        {
+        } else if let Err(error) = rustix::fs::accessat(
+            rustix::fs::CWD,
+            existing,
+            rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+            rustix::fs::AtFlags::EACCESS,
+        ) {
             let cause = std::io::Error::from(error);
             self.mistake(key, format!("this user cannot write into {shown}: {cause}"));
         }

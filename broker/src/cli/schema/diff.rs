@@ -205,8 +205,8 @@ impl Answer {
     }
 
     fn summary(&self) -> String {
-        let count = self.differences.len();
-        let mut head = format!("{} to {}: {count} differences, {}", self.old.join(", "), self.new, self.class);
+        let count = output::count(self.differences.len(), "difference");
+        let mut head = format!("{} to {}: {count}, {}", self.old.join(", "), self.new, self.class);
         if let Some(hits) = &self.hits {
             head.push_str(&format!(", {} hit", output::count(hits::grants(hits), "grant")));
         }
@@ -215,7 +215,7 @@ impl Answer {
         }
         let breaking = self.differences.iter().filter(|one| one.breaks).count();
         format!(
-            "{head}; {breaking} break {} compatibility\n  next: take these back, or publish the new version beside the old one and serve both",
+            "{head}; {breaking} of them against {} compatibility\n  next: take these back, or publish the new version beside the old one and serve both",
             self.mode
         )
     }
@@ -271,7 +271,7 @@ mod tests {
         let grants = grants.expect("a manifest");
         let answer = compare(&[&old], &new, Mode::Forward, false, Some(&grants));
         assert!(
-            answer.compatible && answer.summary().contains("1 differences, forward, 1 grant hit"),
+            answer.compatible && answer.summary().contains("1 difference, forward, 1 grant hit"),
             "{}",
             answer.summary()
         );

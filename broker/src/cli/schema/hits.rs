@@ -77,19 +77,25 @@ impl Grants {
         Self { grants, record_types: record_types.collect() }
     }
 
-    /// How many grants there are whose dataset's record type is not known.
+    /// How many grants that are in force or will be there are whose dataset's record type is not known.
     pub(super) fn unplaced(&self) -> usize {
-        self.grants.iter().filter(|grant| !self.record_types.contains_key(id(&grant.dataset))).count()
+        let unplaced = |grant: &&Grant| !self.record_types.contains_key(id(&grant.dataset));
+        self.in_force().filter(unplaced).count()
+    }
+
+    /// Those that are in force or will be.
+    fn in_force(&self) -> impl Iterator<Item = &Grant> {
+        let now_ms = Clock::system().now_ms();
+        let over =
+            move |grant: &Grant| grant.revoked || grant.end_time.is_some_and(|end| end.as_millisecond() <= now_ms);
+        self.grants.iter().filter(move |grant| !over(grant))
     }
 
     /// What these differences from an earlier version hit: grants on datasets of that version that are in force or will be, a line for each grant and
     /// difference. A grant whose dataset is not known counts: whoever gave it alone means it.
     pub(super) fn hit_by(&self, old: &RecordType, differences: &[Difference]) -> Vec<Hit> {
-        let now_ms = Clock::system().now_ms();
-        let over = |grant: &Grant| grant.revoked || grant.end_time.is_some_and(|end| end.as_millisecond() <= now_ms);
-        let is_of = |grant: &Grant| self.record_types.get(id(&grant.dataset)).is_none_or(|name| name == old.name());
-        let meant = self.grants.iter().filter(|grant| is_of(grant) && !over(grant));
-        meant.flat_map(|grant| hits_of(grant, old, differences)).collect()
+        let is_of = |grant: &&Grant| self.record_types.get(id(&grant.dataset)).is_none_or(|name| name == old.name());
+        self.in_force().filter(is_of).flat_map(|grant| hits_of(grant, old, differences)).collect()
     }
 }
 
@@ -199,6 +205,7 @@ mod tests {
             grant("a.whole", "a.ours", "fields: [{path: '', treatment: clear}]"),
             grant("a.revoked", "a.ours", &format!("{holder}\nrevoked: true")),
             grant("a.ended", "a.ours", &format!("{holder}\nend_time: 2001-01-01T00:00:00Z")),
+            grant("a.past", "a.nobody", &format!("{holder}\nend_time: 2001-01-01T00:00:00Z")),
         ]
         .concat();
         assert_eq!(Grants::parse(&manifests, "test").expect("manifests").unplaced(), 1);
