@@ -3,7 +3,9 @@
 
 use std::{io::Write, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
-use crate::site::{ADMINISTRATOR, BYSTANDER, CODE, DATASET, Node, OWNER, Said, Site, TAXATION, alone, record, text};
+use crate::site::{
+    ADMINISTRATOR, BYSTANDER, CODE, DATASET, Node, OWNER, PATIENCE, Said, Site, TAXATION, alone, record, text,
+};
 
 /// The mistakes as told, a line each, without what is the same in all.
 fn mistakes(said: &Said) -> Vec<&str> {
@@ -199,7 +201,9 @@ fn a_node_that_stops_while_records_come_leaves_an_account_of_what_it_took() {
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
         status["datasets"][0]["log_end"].as_str().is_some_and(|ends| ends.contains(":1"))
     };
+    let begun = std::time::SystemTime::now();
     while !held() {
+        assert!(begun.elapsed().expect("the clock goes on") < PATIENCE, "the record is not in the log");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     node.stop();

@@ -14,7 +14,7 @@ const EXCHANGE: &str = "city.example";
 pub(crate) const DATASET: &str = "market-supervision.enterprise";
 pub(crate) const CODE: &str = "91330100MA00000740";
 /// A debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const ADMINISTRATOR: &str = "department/data-bureau/person/first";
 pub(crate) const OWNER: &str = "department/market-supervision/system/registry";

@@ -78,7 +78,7 @@ on_both_homes! {
         let city = City::on(home).await;
         let registry = city.market_supervision().await;
         let mut short = grant("market-supervision.taxation-reads", "taxation", &[""]);
-        short.end_time = Some(now(Duration::from_secs(4)));
+        short.end_time = Some(now(Duration::from_secs(8)));
         registry.grants(short).await;
         let kept = registry.grants(grant("market-supervision.civil-affairs-reads", "civil-affairs", &[""])).await;
         registry.publishes().await.accepted(records(1..11)).await;

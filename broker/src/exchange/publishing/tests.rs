@@ -366,7 +366,7 @@ async fn a_batch_is_on_the_trail_before_it_is_acknowledged() {
     city.log.close().await;
     let after = session.submit(batch(vec![upsert(3, "c", "1")])).await;
     assert!(matches!(after, Err(Error::Draining)), "{after:?}");
-    city.tasks.drain(Duration::from_secs(5)).await;
+    city.tasks.drain(Duration::from_secs(30)).await;
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl Site {
 
     pub(super) async fn close(self) {
         drop((self.catalogue, self.audit));
-        assert_eq!(self.server.drain(std::time::Duration::from_secs(5)).await, 0);
+        assert_eq!(self.server.drain(std::time::Duration::from_secs(30)).await, 0);
         self.city.close().await;
     }
 

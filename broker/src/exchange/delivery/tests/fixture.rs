@@ -218,7 +218,7 @@ pub(crate) async fn end(stream: &mut Stream) -> Error {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), next).await.expect("the stream ends")
+    tokio::time::timeout(Duration::from_secs(30), next).await.expect("the stream ends")
 }
 
 /// Sequence and operation of each, in order of sequence.

@@ -68,7 +68,7 @@ async fn a_stream_whose_client_does_not_read_ends_with_its_grant() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::granted(directory.path()).await;
     let mut stream = house.stream(10).await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), stream.ended());
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.ended());
     let (ended, ()) = tokio::join!(ended, house.revoke());
     assert!(matches!(ended, Ok(Error::GrantRevoked { .. })));
     drop(stream);

@@ -46,7 +46,7 @@ async fn a_query_sees_the_write_whose_position_it_names_or_says_that_it_cannot()
     let before = desk.trail().await.len();
     let begun = Instant::now();
     assert_eq!(word(desk.query.get(&system(OWNER), &never(0), "a").await), "VIEW_BEHIND");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(desk.trail().await.len(), before, "nothing was answered and nothing refused");
     assert_eq!(word(desk.query.get(&system(OWNER), &never(2), "a").await), "at_least OUT_OF_RANGE");
     let many = Question { at_least: vec![Position { partition: 0, offset: 0 }; 3], ..question(DATASET) };
