@@ -43,7 +43,8 @@ pub trait Sink: Send + Sync {
 pub struct Mark {
     /// Which one it is: chosen at random when it took its first delivery.
     pub inbox: String,
-    /// How many deliveries it has taken.
+    /// How many deliveries it has committed. A delivery that comes again because its answer was lost counts again, and one of which every record was refused
+    /// commits nothing and does not count: so it is a mark to compare with, not a number of records or of acknowledgements.
     pub deliveries: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The loop of a sink: delivery, inbox, acknowledgement.
 //!
-//! An inbox that does not hold any more what was acknowledged is found by its mark, before the first delivery and at each: it is told, and nothing is
-//! acknowledged until somebody has said what to do.
+//! An inbox that does not hold any more what was acknowledged is found by its mark, before the first delivery and before each: it is told, and nothing is
+//! written or acknowledged until somebody has said what to do.
 //!
 //! A record is acknowledged once the sink has made it durable, or once it is set aside as a dead letter. What was delivered and is not acknowledged
 //! stays in memory across reconnects and is named as held, so that a reconnect is no flood of repeats; after a crash it is delivered again,
@@ -362,22 +362,20 @@ async fn deliver(
     records: Vec<Record>,
 ) -> Result<Done, Error> {
     let mut backoff = Backoff::default();
+    let remembered = runner.state.inbox_mark().await?;
     let (outcomes, mark) = loop {
-        let work = async { Ok((sink.deliver(&records).await?, sink.mark().await?)) };
-        let cause = match tokio::time::timeout(subscribe.deliver_timeout, work).await {
+        let work = attempt(sink, remembered.as_ref(), &records);
+        let failure = match tokio::time::timeout(subscribe.deliver_timeout, work).await {
             Ok(Ok((outcomes, mark))) if outcomes.len() == records.len() => break (outcomes, mark),
-            Ok(Ok(_)) => AdapterError::protocol("the sink returned another number of outcomes than records"),
-            Ok(Err(error)) => error,
-            Err(_) => AdapterError::transient("a delivery took longer than subscribe.deliver_timeout"),
+            Ok(Ok(_)) => delivers(AdapterError::protocol("the sink returned another number of outcomes than records")),
+            Ok(Err(failure)) => failure,
+            Err(_) => delivers(AdapterError::transient("a delivery took longer than subscribe.deliver_timeout")),
         };
-        if !runner.wait(&mut backoff, "deliver", Error::Adapter { verb: "delivers", cause }).await? {
+        if !runner.wait(&mut backoff, "deliver", failure).await? {
             // Told to stop: nothing is said of these records, so nothing is acknowledged.
             return Ok(Done { records: Vec::new(), outcomes: Vec::new() });
         }
     };
-    if let Some(remembered) = runner.state.inbox_mark().await? {
-        not_lost(&remembered, mark.as_ref())?;
-    }
     let (mut taken, mut refused, mut deferred) = (Vec::new(), Vec::new(), 0);
     for (record, outcome) in records.iter().zip(&outcomes) {
         match outcome {
@@ -392,6 +390,32 @@ async fn deliver(
     metrics.deferred.inc_by(deferred);
     metrics.dead_letters.inc_by(refused.len() as u64);
     Ok(Done { records, outcomes })
+}
+
+/// Hands records to the sink once. The mark is read before, at every attempt: a delivery raises it, so an inbox that went back by one delivery would afterwards
+/// say what is remembered of it. A mark that is further on is no loss: an attempt before this one was committed and its answer came too late.
+///
+/// # Errors
+/// [`Error::InboxLost`], or what the sink says.
+async fn attempt(
+    sink: &dyn Sink,
+    remembered: Option<&Mark>,
+    records: &[Record],
+) -> Result<(Vec<Outcome>, Option<Mark>), Error> {
+    let before = sink.mark().await.map_err(delivers)?;
+    if let Some(remembered) = remembered {
+        not_lost(remembered, before.as_ref())?;
+    }
+    let outcomes = sink.deliver(records).await.map_err(delivers)?;
+    let after = sink.mark().await.map_err(delivers)?;
+    if let Some(before) = &before {
+        not_lost(before, after.as_ref())?;
+    }
+    Ok((outcomes, after))
+}
+
+fn delivers(cause: AdapterError) -> Error {
+    Error::Adapter { verb: "delivers", cause }
 }
 
 /// Acknowledges what is done, and gives the credit back. What an error interrupts is named as held on the next stream.
@@ -447,21 +471,4 @@ fn record(wire: v1::Record) -> Result<Record, exchange::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_once_more_is_what_the_subscription_takes_and_no_more() {
-        let mut made = v1::Subscription::default().create_time.unwrap_or_default();
-        made.seconds = 7;
-        let from = |start| {
-            let start = Some(v1::StartPosition { start });
-            beginning_of(&v1::Subscription { start, create_time: Some(made), ..v1::Subscription::default() })
-        };
-        assert_eq!(from(None), Start::Beginning(true));
-        assert_eq!(from(Some(Start::Beginning(true))), Start::Beginning(true));
-        let time = Start::Time(Default::default());
-        assert_eq!(from(Some(time.clone())), time);
-        assert_eq!(from(Some(Start::Now(true))), Start::Time(made));
-    }
-}
+mod tests;

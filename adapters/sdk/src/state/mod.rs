@@ -160,7 +160,11 @@ impl State {
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(path.to_owned())),
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
         }
-        Self::connect(path, Some(lock)).await
+        let state = Self::connect(path, Some(lock)).await?;
+        let mut transaction = state.begin().await?;
+        resolved::forget(&mut transaction, resolved::Kept::now()).await?;
+        transaction.commit().await?;
+        Ok(state)
     }
 
     /// Opens the file beside a run: to look, and to put dead letters back into the outbox.
@@ -329,7 +333,7 @@ fn to_stored(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// For "when" columns that people read; nothing is decided by it.
+/// For "when" columns that people read. Nothing is decided by it but how long closed dead letters are kept.
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

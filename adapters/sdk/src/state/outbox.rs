@@ -11,7 +11,9 @@ use super::{
     Error, State, count,
     dead_letters::{SetAside, replayed},
     numbering::{Numbering, Origin},
-    resolved, stored_u64, to_stored,
+    resolved,
+    resolved::Kept,
+    stored_u64, to_stored,
 };
 use crate::{Batch, Operation, SourceRecord, Violation};
 
@@ -137,7 +139,7 @@ impl State {
                             recorded.unchanged += 1;
                             if letters {
                                 let row = id.as_ref().map(|id| id.as_slice());
-                                resolved::by_record(&mut transaction, Some(&record.key), row, next).await?;
+                                resolved::by_unchanged(&mut transaction, &record.key, row).await?;
                             }
                         }
                     }
@@ -162,6 +164,7 @@ impl State {
         if batch.pass.ends {
             resolved::end_pass(&mut transaction).await?;
         }
+        resolved::forget(&mut transaction, Kept::now()).await?;
         numbering.store(&mut transaction).await?;
         sqlx::query(
             "INSERT INTO checkpoint (id, position) VALUES (1, ?) \

@@ -1,5 +1,5 @@
-//! Letters that close without anybody replaying them: what they were about has been mended since. They keep everything that they say, and the books, which
-//! count what was set aside and not what is open, stay as they are.
+//! Letters that close without anybody replaying them: what they were about has been mended since. They keep everything that they say, until they are forgotten
+//! ([`Kept`]), and the books, which count what was set aside and not what is open, stay as they are.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -33,6 +33,26 @@ pub(super) async fn any_open(
 ) -> Result<bool, Error> {
     let open = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE state = 'open' AND direction = ?)");
     Ok(open.bind(direction).fetch_one(&mut **transaction).await?)
+}
+
+/// A row says what is published, or waits, already: its own letters are past. Its key's are past only where the source makes no ways through the whole of it.
+/// Where it does, the same export may have another row of the key, which the exchange refuses each time: closed here, it would come as a new letter
+/// with every pass. What is no longer there, [`end_pass`] closes.
+pub(super) async fn by_unchanged(
+    transaction: &mut Transaction<'static, Sqlite>,
+    key: &str,
+    row: Option<&[u8]>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE dead_letter SET state = 'resolved', closed_at_ms = ?3 WHERE state = 'open' AND direction = 'source' \
+         AND ((key = ?1 AND pass = 0) OR row_sha256 = ?2)",
+    )
+    .bind(key)
+    .bind(row)
+    .bind(now_ms())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// The record with the number `sequence` stands for its key, and for the row that it was read from: the letters of before are past.
@@ -93,11 +113,44 @@ pub(super) async fn by_delivery(transaction: &mut Transaction<'static, Sqlite>, 
     Ok(())
 }
 
+/// How many closed letters are kept, and for how long: their raw bytes are personal data, and nobody has to look at them any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    /// Those closed before this are forgotten.
+    since_ms: i64,
+    /// So many, the last closed, are kept at most.
+    letters_max: i64,
+}
+
+impl Kept {
+    const DAYS: i64 = 90;
+    const LETTERS_MAX: i64 = 10_000;
+
+    /// As it is now.
+    pub(super) fn now() -> Self {
+        Self { since_ms: now_ms() - Self::DAYS * 24 * 60 * 60 * 1_000, letters_max: Self::LETTERS_MAX }
+    }
+}
+
+/// Deletes the closed letters that are no longer kept. An open one, and one that is on its way again, stays for as long as it is that.
+pub(super) async fn forget(transaction: &mut Transaction<'static, Sqlite>, kept: Kept) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM dead_letter WHERE closed_at_ms < ?1 OR id IN (SELECT id FROM dead_letter \
+         WHERE closed_at_ms IS NOT NULL ORDER BY closed_at_ms DESC, id DESC LIMIT -1 OFFSET ?2)",
+    )
+    .bind(kept.since_ms)
+    .bind(kept.letters_max)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use shuqiao_proto::v1;
 
     use super::super::{Counts, LetterState, State, Verdict};
+    use super::{Kept, forget};
     use crate::{Batch, Bytes, MappingError, Mark, Operation, Pass, Position, Record, Row, SourceRecord, Violation};
 
     const WITHIN: Pass = Pass { begins: false, ends: false };
@@ -158,6 +211,13 @@ mod tests {
 
         async fn refuses(&self) {
             self.answers(|_| Verdict::Rejected(vec![violation()])).await;
+        }
+
+        async fn forgets(&self, since_ms: i64, letters_max: i64) {
+            let mut transaction = self.state.begin().await.expect("begins");
+            forget(&mut transaction, Kept { since_ms, letters_max }).await.expect("forgets");
+            transaction.commit().await.expect("commits");
+            self.counts().await;
         }
 
         /// Balanced, whatever is closed.
@@ -233,6 +293,44 @@ mod tests {
         desk.read(BEGINS, &["bad"]).await;
         desk.read(ENDS, &["good=1"]).await;
         assert_eq!(desk.letters().await, [Resolved, Resolved, Resolved, Resolved, Open], "bad again is another letter");
+    }
+
+    /// Goal: a key that an export has twice, once as it is published and once as the exchange refuses it, is one letter however often it is read.
+    #[tokio::test]
+    async fn a_key_repeated_in_an_export_is_one_open_letter_in_every_pass_until_the_row_is_gone() {
+        let desk = Desk::open().await;
+        for pass in 1..=3 {
+            desk.read(BEGINS, &["k=a", "k=b"]).await;
+            desk.read(ENDS, &[]).await;
+            let first = |offset| match offset {
+                1 => Verdict::Accepted(v1::Position { partition: 0, offset }),
+                _ => Verdict::Rejected(vec![violation()]),
+            };
+            desk.answers(first).await;
+            assert_eq!(desk.letters().await, [Open], "pass {pass}");
+        }
+        let letters = desk.state.dead_letters(true, 0, 100).await.expect("lists");
+        assert_eq!(letters.first().map(|letter| letter.occurrences), Some(3));
+        desk.read(BEGINS, &["k=a"]).await;
+        assert_eq!(desk.letters().await, [Open], "the rest of the export may have it");
+        desk.read(ENDS, &[]).await;
+        assert_eq!(desk.letters().await, [Resolved]);
+    }
+
+    #[tokio::test]
+    async fn closed_letters_are_kept_up_to_a_number_and_a_time_and_open_ones_for_ever() {
+        let desk = Desk::open().await;
+        desk.read(BEGINS, &["bad", "worse", "worst"]).await;
+        desk.read(BEGINS, &["worst"]).await;
+        desk.read(ENDS, &[]).await;
+        assert_eq!(desk.letters().await, [Resolved, Resolved, Open]);
+        desk.forgets(0, 2).await;
+        assert_eq!(desk.letters().await, [Resolved, Resolved, Open]);
+        desk.forgets(0, 1).await;
+        assert_eq!(desk.letters().await, [Resolved, Open]);
+        desk.forgets(i64::MAX, 1).await;
+        assert_eq!(desk.letters().await, [Open]);
+        assert_eq!(desk.counts().await.dead_letters, 4, "the books count what was set aside");
     }
 
     #[tokio::test]

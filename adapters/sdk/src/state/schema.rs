@@ -109,6 +109,11 @@ CREATE TABLE inbox (
 );
 INSERT INTO inbox (id, name, deliveries, anew) VALUES (1, NULL, 0, 0);
 ",
+    // Closed letters are kept for a time, which begins with the last that was heard of those that were closed before this was noted.
+    "
+UPDATE dead_letter SET closed_at_ms = last_at_ms WHERE closed_at_ms IS NULL AND state NOT IN ('open', 'replaying');
+CREATE INDEX dead_letter_closed ON dead_letter (closed_at_ms) WHERE closed_at_ms IS NOT NULL;
+",
 ];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), Error> {

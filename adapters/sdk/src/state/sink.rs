@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, State, count, dead_letters::SetAside, resolved, stored_u64, to_stored};
+use super::{Error, State, count, dead_letters::SetAside, resolved, resolved::Kept, stored_u64, to_stored};
 use crate::{Mark, Operation, Record, Violation};
 
 /// A record without its payload, as a dead letter keeps it.
@@ -74,6 +74,7 @@ impl State {
         count(&mut transaction, "delivered", taken + refused).await?;
         count(&mut transaction, "taken", taken).await?;
         count(&mut transaction, "refused", refused).await?;
+        resolved::forget(&mut transaction, Kept::now()).await?;
         transaction.commit().await?;
         Ok(())
     }
