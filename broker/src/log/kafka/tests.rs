@@ -152,7 +152,16 @@ fn numbered(partition: u32, number: u64, size: usize) -> Entry {
 
 /// The numbers that a partition holds, in order.
 async fn held(log: &Kafka, topic: &Topic, partition: u32) -> Vec<u64> {
-    let bounds = log.bounds(topic).await.expect("bounds")[partition as usize];
+    // A cluster that has just come back may let a question's deadline pass once more.
+    let asked = async {
+        loop {
+            match log.bounds(topic).await {
+                Ok(bounds) => return bounds[partition as usize],
+                Err(error) => assert!(matches!(error, Error::Unavailable(_)), "{error:?}"),
+            }
+        }
+    };
+    let bounds = tokio::time::timeout(PATIENCE, asked).await.expect("bounds");
     let mut reader = log.read(topic, &[(partition, bounds.first)]).await.expect("a reader");
     let mut numbers = Vec::new();
     let mut next = bounds.first;
@@ -418,8 +427,10 @@ async fn what_waits_for_a_cluster_that_hangs_is_bounded_and_its_topic_shut_until
     let again = async {
         loop {
             if let Ok(pending) = log.submit(&spec.topic, vec![numbered(0, 100, 8)]).await {
-                assert!(pending.await[0].is_ok());
-                break;
+                // A node that comes back slowly leaves the outcome unknown once more, and what is unknown is sent again.
+                if pending.await[0].is_ok() {
+                    break;
+                }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -429,7 +440,8 @@ async fn what_waits_for_a_cluster_that_hangs_is_bounded_and_its_topic_shut_until
     let overdue: Vec<u64> = (2..).take(count).collect();
     assert_eq!(held[0], 1);
     assert_eq!(held[1..=count], overdue, "what was unknown arrived, in order");
-    assert_eq!(held[count + 1..], [100]);
+    let after = &held[count + 1..];
+    assert!(!after.is_empty() && after.iter().all(|number| *number == 100), "{after:?}");
     let arrived = tokio::time::timeout(PATIENCE, idle.next(1, 1)).await.expect("in time");
     assert_eq!(arrived.expect("readable")[0].offset, 1);
     log.close().await;
