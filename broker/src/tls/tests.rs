@@ -42,6 +42,17 @@ fn server_certificate(authority: &Authority) -> Issued {
     authority.issue(&CertificateRequest { subject, valid_days: 30, directory: None }).expect("issue")
 }
 
+/// What a server of this authority opens, with a certificate of its own.
+fn server_files(authority: &Authority) -> Files {
+    let own = server_certificate(authority);
+    Files {
+        certificate: own.certificate,
+        key: own.key,
+        authorities: authority.certificate_path(),
+        revocation_lists: Some(authority.crl_path()),
+    }
+}
+
 /// A server, its authority, and the directory that holds both.
 struct Site {
     directory: tempfile::TempDir,
@@ -59,14 +70,7 @@ impl Site {
     async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::tempdir().expect("tempdir");
         let authority = authority(directory.path(), Clock::system());
-        let own = server_certificate(&authority);
-        let files = Files {
-            certificate: own.certificate,
-            key: own.key,
-            authorities: authority.certificate_path(),
-            revocation_lists: Some(authority.crl_path()),
-        };
-        let mut options = Options::new(EXCHANGE, files);
+        let mut options = Options::new(EXCHANGE, server_files(&authority));
         options.reload_interval = Duration::from_millis(20);
         options.cut_delay = Duration::from_millis(200);
         change(&mut options);

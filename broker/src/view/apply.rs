@@ -56,8 +56,10 @@ pub(super) struct Applier {
     high_water: HashMap<(u32, SourceId), u64>,
     /// What the log may have forgotten of the sources, beyond what was applied.
     marks: Vec<(SourceId, Mark)>,
-    /// Where the next pruning begins.
+    /// The partition in which the next step of pruning begins.
     prune_next: u32,
+    /// Where the pruning that is under way goes on in each partition; `None` where it is done.
+    prune_from: Vec<Option<u64>>,
     decoder: envelope::Decoder,
     scratch: Scratch,
 }
@@ -77,8 +79,10 @@ impl Applier {
             let source = source.parse().map_err(|_| Error::Corrupt("high water"))?;
             high_water.insert((partition, source), layout::read_u64(&value)?);
         }
+        let next = store.applied(space)?;
         let mut applier = Self {
-            next: store.applied(space)?,
+            prune_from: vec![Some(0); next.len()],
+            next,
             store: store.clone(),
             dataset: dataset.clone(),
             space,
@@ -254,29 +258,43 @@ impl Applier {
         );
     }
 
-    /// Removes history, and the memory of deletions, whose cause is older than the retention. At most `rows_max` rows; true if more may be left. The next call
-    /// begins behind the partition that this one stopped in, so that each has its turn.
+    /// Removes all history, and the memory of deletions, whose cause is older than the retention, in steps of so many rows.
+    pub(super) fn prune_all(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<(), Error> {
+        self.prune_from.fill(Some(0));
+        while self.prune(cutoff_ms, rows_max)? {}
+        Ok(())
+    }
+
+    /// One step of it. Looks at `rows_max` rows, at most; true if more may be left. The next call begins behind the partition that this one stopped in, so that
+    /// each has its turn, and behind the rows that this one looked at: those that must stay are passed over once, not by every call, so calls that are repeated
+    /// come to an end.
     pub(super) fn prune(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<bool, Error> {
         let snapshot = self.store.database.snapshot();
         let mut batch = self.store.batch();
         let mut rows = 0;
         let partitions = u32::try_from(self.next.len()).unwrap_or(u32::MAX);
         for partition in (self.prune_next..partitions).chain(0..self.prune_next) {
-            for row in snapshot.prefix(&self.store.history, layout::history_prefix(self.space, partition)) {
+            let slot = usize::try_from(partition).ok().and_then(|partition| self.prune_from.get_mut(partition));
+            let Some(from) = slot else { continue };
+            let Some(first) = *from else { continue };
+            let key = |offset| layout::history_key(self.space, Position { partition, offset });
+            for row in snapshot.range(&self.store.history, key(first)..=key(u64::MAX)) {
+                let (row_key, value) = row.into_inner()?;
+                let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
                 if rows == rows_max {
                     batch.commit()?;
+                    *from = Some(cause.offset);
                     self.prune_next = (partition + 1) % partitions;
                     return Ok(true);
                 }
-                let (row_key, value) = row.into_inner()?;
                 let history = HistoryRow::decode(&value)?;
                 if history.prune_time_ms >= cutoff_ms {
                     break;
                 }
+                rows += 1;
                 let record_key = layout::record_key(self.space, history.key);
                 let state = snapshot.get(&self.store.records, &record_key)?;
                 let state = state.as_ref().map(|bytes| Row::decode(bytes)).transpose()?;
-                let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
                 let is_tombstone =
                     state.is_some_and(|state| state.operation == Operation::Delete && state.position == cause);
                 // A deletion that is still to be said again is not forgotten before.
@@ -292,10 +310,11 @@ impl Applier {
                     batch.remove(&self.store.records, record_key);
                 }
                 batch.remove(&self.store.history, row_key);
-                rows += 1;
             }
+            *from = None;
         }
         batch.commit()?;
+        self.prune_from.fill(Some(0));
         Ok(false)
     }
 }

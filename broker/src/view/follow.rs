@@ -28,6 +28,7 @@ use super::{
     restate, store,
 };
 use crate::{
+    chain::chain,
     exchange::{catalogue::Catalogue, model::DatasetId},
     log::{self, Bounds, Log, StoredEntry},
     shutdown::Tasks,
@@ -37,9 +38,9 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Rebuilds that may wait for one another.
 const REQUESTS_MAX: usize = 4;
-/// History rows removed between two batches.
+/// History rows looked at, and removed where they are too old, between two batches.
 const PRUNE_ROWS_MAX: usize = 5_000;
-/// Between two of these removals, at least.
+/// Between two of these steps, at least.
 const PRUNE_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How long a task that is told to stop waits until what it has seen of the sources is durable.
 const LAST_WORD_MAX: Duration = Duration::from_secs(2);
@@ -172,7 +173,7 @@ impl Follower {
                 delay = RETRY_MIN;
             }
             self.view.options.metrics.failures.get_or_create(&Metrics::labels(&target.id)).inc();
-            tracing::warn!(dataset = %target.id, %error, cause = ?std::error::Error::source(&error), "view lost its place in the log and takes it up again");
+            tracing::warn!(dataset = %target.id, error = %chain(&error), "view lost its place in the log and takes it up again");
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_MAX),
@@ -403,11 +404,7 @@ impl Follower {
         let until = applier.next().to_vec();
         let cutoff_ms = self.view.options.clock.now_ms().saturating_sub_unsigned(target.retention_ms);
         // Both sides are pruned to the same moment, or the digests would tell only that time has passed.
-        blocking(move || {
-            while applier.prune(cutoff_ms, PRUNE_ROWS_MAX)? {}
-            Ok(())
-        })
-        .await?;
+        blocking(move || applier.prune_all(cutoff_ms, PRUNE_ROWS_MAX)).await?;
         let (view, id) = (self.view.clone(), target.id.clone());
         let before = blocking(move || view.digest(&id)).await?;
         self.build_pruned(target, held, until, cutoff_ms).await?;
@@ -482,11 +479,7 @@ impl Follower {
             applier = self.apply(target, applier, entries).await?;
         }
         let applied = applier.next().to_vec();
-        blocking(move || {
-            while applier.prune(cutoff_ms, PRUNE_ROWS_MAX)? {}
-            Ok(())
-        })
-        .await?;
+        blocking(move || applier.prune_all(cutoff_ms, PRUNE_ROWS_MAX)).await?;
         Ok(applied)
     }
 }

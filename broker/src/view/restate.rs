@@ -21,7 +21,7 @@
 //! compaction, it is the only one.
 //!
 //! In the normal case no key is remembered, and a look at nothing is what this costs. A source that goes back again and again costs each node that follows it one
-//! entry a key and round.
+//! entry a key and round; so do entries that are stored twice, again and again.
 
 use std::sync::Arc;
 

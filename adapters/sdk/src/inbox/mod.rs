@@ -154,6 +154,11 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A row of the mark's table.
+fn marked((inbox, deliveries): (String, i64)) -> Mark {
+    Mark { inbox, deliveries: u64::try_from(deliveries).unwrap_or_default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use super::{
     TableState,
     config::{Database, InboxConfig},
     error::classify,
-    signed,
+    marked, signed,
     table::{COLUMNS, Table, is_delete},
 };
 use crate::{AdapterError, Mark, Record, config::Secret};
@@ -120,7 +120,7 @@ impl Sqlite {
             .fetch_optional(&self.pool)
             .await
             .map_err(|cause| classify("asking what it has taken", cause))?;
-        Ok(row.map(|(inbox, deliveries)| Mark { inbox, deliveries: u64::try_from(deliveries).unwrap_or_default() }))
+        Ok(row.map(marked))
     }
 
     /// Over the payloads themselves, not over the stored hashes: what somebody changed in the table shows.

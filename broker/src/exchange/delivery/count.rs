@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
 
 /// Bytes that somebody holds, and that count for somebody else, too.
 #[derive(Debug, Default)]
@@ -13,17 +14,20 @@ pub(super) struct Count {
     bytes: AtomicUsize,
     within: Option<Arc<Count>>,
     shown: Option<Gauge>,
+    /// Who waits is told when the count falls below this.
+    bound: usize,
+    fallen: Notify,
 }
 
 impl Count {
     /// Nothing yet, for operators to see.
-    pub(super) fn shown(gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { shown: Some(gauge), ..Self::default() })
+    pub(super) fn shown(gauge: Gauge, bound: usize) -> Arc<Self> {
+        Arc::new(Self { shown: Some(gauge), bound, ..Self::default() })
     }
 
-    /// Nothing yet, as a part of another count.
+    /// Nothing yet, as a part of another count. Who waits is told when it is nothing again.
     pub(super) fn within(other: &Arc<Self>) -> Arc<Self> {
-        Arc::new(Self { within: Some(other.clone()), ..Self::default() })
+        Arc::new(Self { within: Some(other.clone()), bound: 1, ..Self::default() })
     }
 
     pub(super) fn add(&self, bytes: usize) {
@@ -37,7 +41,10 @@ impl Count {
     }
 
     pub(super) fn subtract(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before >= self.bound && before.saturating_sub(bytes) < self.bound {
+            self.fallen.notify_waiters();
+        }
         if let Some(within) = &self.within {
             within.subtract(bytes);
         }
@@ -48,5 +55,80 @@ impl Count {
 
     pub(super) fn get(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the count falls below its bound, heard from this call on: ask for it first, then look at the count.
+    pub(super) fn falls(&self) -> impl Future<Output = ()> {
+        self.fallen.notified()
+    }
+}
+
+/// Bytes that are counted before they come, until they do or nobody waits for them any more.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    count: Arc<Count>,
+    bytes: usize,
+}
+
+impl Reserved {
+    pub(super) fn new(count: &Arc<Count>, bytes: usize) -> Self {
+        count.add(bytes);
+        Self { count: count.clone(), bytes }
+    }
+
+    /// So many it is that have come, or are still to come.
+    pub(super) fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.count.add(bytes - self.bytes);
+        } else {
+            self.count.subtract(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    /// So many of them are counted by somebody else now.
+    pub(super) fn let_go(&mut self, bytes: usize) {
+        self.set(self.bytes.saturating_sub(bytes));
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.count.subtract(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_counts_until_it_is_let_go() {
+        let count = Count::shown(Gauge::default(), 100);
+        let mut reserved = Reserved::new(&count, 80);
+        assert_eq!(count.get(), 80);
+        reserved.set(30);
+        reserved.let_go(10);
+        assert_eq!(count.get(), 20);
+        drop(reserved);
+        assert_eq!(count.get(), 0);
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_bound_is_crossed_and_at_no_other_time() {
+        let all = Count::shown(Gauge::default(), 100);
+        let own = Count::within(&all);
+        all.add(90);
+        own.add(20);
+        let (less, nothing) = (all.falls(), own.falls());
+        own.subtract(5);
+        own.subtract(6);
+        assert_eq!(less.now_or_never(), Some(()), "from 105 to 99");
+        assert_eq!(nothing.now_or_never(), None);
+        let (less, nothing) = (all.falls(), own.falls());
+        own.subtract(9);
+        assert_eq!((less.now_or_never(), nothing.now_or_never()), (None, Some(())));
     }
 }

@@ -72,7 +72,7 @@ impl Metrics {
         registry.register("shuqiao_delivery_tail_bytes", "Bytes of the shared tail", metrics.tail_bytes.clone());
         registry.register(
             "shuqiao_delivery_held_bytes",
-            "Bytes outside of tails that subscribers have not read",
+            "Bytes outside of tails that subscribers have not read: what was read for those behind, or is about to be, and what left a tail unread",
             metrics.held_bytes.clone(),
         );
         registry.register(
@@ -109,7 +109,7 @@ impl Metrics {
         self.tail_bytes.get_or_create(&labels(dataset)).set(gauge(bytes));
     }
 
-    /// What is held outside of tails.
+    /// What is held outside of tails, and what reads that are on their way may bring.
     pub(super) fn held(&self) -> Gauge {
         self.held_bytes.clone()
     }

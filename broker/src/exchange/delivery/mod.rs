@@ -14,8 +14,10 @@
 //! - a batch leaves when its audit entry is durable. Entries of several batches are on their way at once; batches keep their order;
 //! - an entry is decoded and judged once, projected and encoded once for each distinct view, whatever the number of subscribers;
 //! - nobody waits for a slow subscriber: the tail goes on, and who falls behind reads the log until it has caught up;
-//! - what streams have read and their clients have not is bounded for all together ([`Options::held_bytes_max`]): beyond, who is behind reads little, and
-//!   only when nothing of its own is held; who is at the tail holds what the tail holds, and goes on;
+//! - what streams have read from the log and their clients have not is bounded for all together ([`Options::held_bytes_max`]), and counted before it is read:
+//!   beyond, who is behind reads little, and only when nothing of its own is held;
+//! - who is at the tail goes on whatever the others hold. What leaves the tail before its client has read it is bounded per stream
+//!   ([`Options::unacknowledged_bytes_max`]), not for all together; streams of one dataset share it;
 //! - the cursor stands behind the oldest record that is not acknowledged, and is durable within [`Options::cursor_delay`] and a write;
 //! - a newer stream of a subscription ends the older one; so does a seek.
 //!
@@ -86,8 +88,9 @@ pub struct Options {
     pub unacknowledged_bytes_max: usize,
     /// Newest entries of one dataset in memory, as projected and encoded too.
     pub tail_bytes_max: usize,
-    /// Bytes of entries that streams hold outside of tails, as projected and encoded too, until their clients have read them; about, as each may be reading
-    /// when it is reached. Beyond, a stream that is behind holds one small read at most.
+    /// Bytes of entries that streams hold outside of tails, as projected and encoded too, until their clients have read them, and of what reads that are on
+    /// their way may bring; about, as what is made of entries comes on top. Beyond, a stream that is behind holds one small read at most. What has left a tail
+    /// counts as well, but keeps no stream from reading at the tail: that is bounded per stream.
     pub held_bytes_max: usize,
     /// How often an idle stream looks at its grant's period.
     pub check_interval: Duration,
@@ -200,12 +203,12 @@ impl Delivery {
     ) -> Result<Arc<Self>, Error> {
         let cursors = Cursors::open(log.clone(), catalogue.clone(), &options, clock.clone(), tasks).await?;
         let (tasks, live) = (tasks.clone(), Mutex::default());
-        let held = Count::shown(options.metrics.held());
+        let held = Count::shown(options.metrics.held(), options.held_bytes_max);
         let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live, held };
         Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
     }
 
-    /// Bytes of entries that streams hold outside of tails.
+    /// Bytes of entries that streams hold outside of tails, and of what they are about to read.
     #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {
         self.room.held.get()

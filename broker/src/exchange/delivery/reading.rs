@@ -9,9 +9,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{Room, arrival::Arrival, count::Count};
+use bytes::Bytes;
+
+use super::{
+    Room,
+    arrival::Arrival,
+    count::{Count, Reserved},
+};
 use crate::{
     exchange::{
         Error,
@@ -30,6 +37,8 @@ const BYTES_MAX: usize = 1 << 20;
 const PART_OF_WHAT_IS_LEFT: usize = 16;
 /// and no less than this.
 const LITTLE_BYTES: usize = 64 << 10;
+/// How long a read of a stream may keep room for what it brings: where nothing is left before the log's end, it would keep it for nothing.
+const RESERVED_MAX: Duration = Duration::from_secs(1);
 /// Changes of one key that are looked at, at most.
 pub(super) const HISTORY_MAX: usize = 10_000;
 
@@ -39,6 +48,8 @@ pub(super) struct Reading {
     dataset: Arc<Dataset>,
     reader: Box<dyn Reader>,
     waiting: VecDeque<StoredEntry>,
+    /// What a stream's read may bring, and what waits of it.
+    reserved: Option<Reserved>,
     decoder: envelope::Decoder,
     /// Highest sequence seen, a partition and source.
     high_water: HashMap<(u32, SourceId), u64>,
@@ -77,6 +88,7 @@ impl Reading {
             dataset,
             reader,
             waiting: VecDeque::new(),
+            reserved: None,
             decoder: envelope::Decoder::default(),
             high_water: HashMap::new(),
             whom,
@@ -86,15 +98,12 @@ impl Reading {
     /// The next entries, at least one. Waits at the log's end.
     pub(super) async fn next(&mut self) -> Result<Vec<Arc<Arrival>>, Error> {
         if self.waiting.is_empty() {
-            let bytes_max = match &self.whom {
-                // The less is left for all streams, the less one takes of it.
-                For::Stream(_) => {
-                    let left = self.room.options.held_bytes_max.saturating_sub(self.room.held.get());
-                    (left / PART_OF_WHAT_IS_LEFT).clamp(LITTLE_BYTES, BYTES_MAX)
-                }
-                For::Tail(_) => BYTES_MAX,
+            let entries = if matches!(self.whom, For::Stream(_)) {
+                self.read_for_stream().await?
+            } else {
+                self.reader.next(ENTRIES_MAX, BYTES_MAX).await?
             };
-            self.waiting = self.reader.next(ENTRIES_MAX, bytes_max).await?.into();
+            self.waiting = entries.into();
         }
         let mut arrivals = Vec::with_capacity(self.waiting.len());
         while let Some(entry) = self.waiting.front() {
@@ -121,9 +130,31 @@ impl Reading {
                 For::Tail(projected) => Arrival::in_tail(position, record, projected),
                 For::Stream(held) => Arrival::in_stream(position, record, held),
             }));
-            self.waiting.pop_front();
+            if let (Some(judged), Some(reserved)) = (self.waiting.pop_front(), &mut self.reserved) {
+                reserved.let_go(entry_bytes(&judged));
+            }
         }
+        self.reserved = None;
         Ok(arrivals)
+    }
+
+    /// Reads for one stream. What that may bring is counted first: streams that read at once, as all do after a start, would else find the same room.
+    async fn read_for_stream(&mut self) -> Result<Vec<StoredEntry>, Error> {
+        // The less is left for all streams, the less one takes of it.
+        let left = self.room.options.held_bytes_max.saturating_sub(self.room.held.get());
+        let bytes_max = (left / PART_OF_WHAT_IS_LEFT).clamp(LITTLE_BYTES, BYTES_MAX);
+        let mut reserved = Reserved::new(&self.room.held, bytes_max);
+        let read = tokio::time::timeout(RESERVED_MAX, self.reader.next(ENTRIES_MAX, bytes_max)).await;
+        let entries = match read {
+            Ok(read) => read?,
+            Err(_) => {
+                reserved.set(0);
+                self.reader.next(ENTRIES_MAX, LITTLE_BYTES).await?
+            }
+        };
+        reserved.set(entries.iter().map(entry_bytes).sum());
+        self.reserved = Some(reserved);
+        Ok(entries)
     }
 
     async fn is_repeat(&mut self, record: &Record, position: Position) -> Result<bool, Error> {
@@ -154,6 +185,11 @@ impl Reading {
             }
         }
     }
+}
+
+/// Bytes of an entry that waits to be judged.
+fn entry_bytes(entry: &StoredEntry) -> usize {
+    entry.key.as_ref().map_or(0, Bytes::len) + entry.value.as_ref().map_or(0, Bytes::len)
 }
 
 fn known(reader: &view::Reader, wanted: &Record, position: Position, oldest_ms: i64) -> Result<Known, view::Error> {

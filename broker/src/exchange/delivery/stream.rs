@@ -63,6 +63,8 @@ struct CatchUp {
     /// Which, ascending.
     partitions: Vec<u32>,
     read: BoxFuture<'static, Result<Read, Error>>,
+    /// It was let begin, and goes on to its end: what it reserved and has read would else be held by a read that waits for just that to be let go.
+    begun: bool,
 }
 
 /// One Subscribe call, from its opening to its end.
@@ -236,6 +238,7 @@ impl Stream {
     async fn advance(&mut self) -> Result<Event, Error> {
         let draining = self.room().tasks.token();
         let taken_over = self.shared.place.taken_over.clone();
+        let (held, held_by_all) = (self.held.clone(), self.room().held.clone());
         loop {
             self.check()?;
             if let Some(cursor) = self.cursor_moved()? {
@@ -247,8 +250,15 @@ impl Stream {
                 self.look_around()?;
             }
             let in_tail = reads && self.is_in_tail();
-            let reads_log = reads && (self.held.get() == 0 || !self.room().is_full());
-            let catch_up = OptionFuture::from(self.catch_up.as_mut().filter(|_| reads_log).map(|one| &mut one.read));
+            // Before the counts are looked at: what falls in between wakes the stream again.
+            let (nothing, less) = (held.falls(), held_by_all.falls());
+            let may_begin = held.get() == 0 || !self.room().is_full();
+            let mut catch_up = self.catch_up.as_mut().filter(|_| reads);
+            if let Some(one) = &mut catch_up {
+                one.begun |= may_begin;
+            }
+            let waits = catch_up.as_ref().is_some_and(|one| !one.begun);
+            let catch_up = OptionFuture::from(catch_up.filter(|one| one.begun).map(|one| &mut one.read));
             tokio::select! {
                 () = taken_over.cancelled() => {}
                 () = draining.cancelled() => return Err(Error::Draining),
@@ -259,6 +269,8 @@ impl Stream {
                 }
                 Some(read) = catch_up => self.take_read(read?),
                 () = std::future::ready(()), if in_tail => self.take_tail(),
+                () = nothing, if waits => {}
+                () = less, if waits => {}
                 _ = self.moved.changed(), if reads => {}
                 () = self.shared.wake.notified() => {}
                 _ = self.changes.changed() => {}
@@ -416,7 +428,7 @@ impl Stream {
                 let reading = Reading::open(room, dataset, &from, For::Stream(held)).await?;
                 read_on(reading).await
             };
-            self.catch_up = Some(CatchUp { partitions: behind, read: Box::pin(read) });
+            self.catch_up = Some(CatchUp { partitions: behind, read: Box::pin(read), begun: false });
         }
         Ok(())
     }
@@ -470,6 +482,7 @@ impl Stream {
         }
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.read = Box::pin(read_on(reading));
+            catch_up.begun = false;
         }
     }
 

@@ -33,6 +33,9 @@ fn common(options: &Options) -> ClientConfig {
         .set("socket.connection.setup.timeout.ms", "10000")
         // A cluster that comes back is found within a second; the library's own limit is ten.
         .set("reconnect.backoff.max.ms", "1000")
+        // A node that has just come back may say that it knows no such topic. Some clients went on believing it for as long as the library's own limit, five
+        // minutes.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         .set_log_level(RDKafkaLogLevel::Info);
     secure(&mut config, &options.security);
     config

@@ -16,13 +16,7 @@ struct Laid {
 fn laid() -> Laid {
     let directory = tempfile::tempdir().expect("tempdir");
     let authority = authority(directory.path(), Clock::system());
-    let own = server_certificate(&authority);
-    let files = Files {
-        certificate: own.certificate,
-        key: own.key,
-        authorities: authority.certificate_path(),
-        revocation_lists: Some(authority.crl_path()),
-    };
+    let files = server_files(&authority);
     Laid { directory, authority, files }
 }
 

@@ -73,9 +73,9 @@ async fn written(log: &Arc<dyn Log>, prefix: &str, dataset: &DatasetId, ends: &[
     all.marks(dataset, ends).into_iter().map(|(source, mark)| (source.to_string(), mark.sequence, mark.below)).collect()
 }
 
-async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known(home: &dyn Home) {
-    let directory = tempfile::tempdir().unwrap();
-    let prefix = format!("compacted-{}", uuid::Uuid::new_v4());
+/// A dataset whose log is compacted as early as its home can, under a prefix of its own.
+async fn compacting(home: &dyn Home, word: &str) -> (String, Target, Arc<dyn Log>) {
+    let prefix = format!("{word}-{}", uuid::Uuid::new_v4());
     let sample = target("sample/v1");
     let topic = Topic::dataset(&prefix, &sample.id);
     let target = Target { topic, retention_ms: home.window_ms(), ..sample };
@@ -83,6 +83,12 @@ async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known(home: &
     let retention = Retention::CompactAfter { window_ms: home.window_ms() };
     let spec = TopicSpec { topic: target.topic.clone(), partitions: PARTITIONS, retention };
     log.ensure_topic(&spec).await.unwrap();
+    (prefix, target, log)
+}
+
+async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known(home: &dyn Home) {
+    let directory = tempfile::tempdir().unwrap();
+    let (prefix, target, log) = compacting(home, "compacted").await;
     let node = Node::open(home, log, directory.path(), &prefix, &target).await;
 
     let now = |one: Said<'static>| Said { time_ms: home.now_ms(), ..one };
@@ -152,14 +158,7 @@ async fn left(log: &Arc<dyn Log>, target: &Target) -> Vec<(u64, Record)> {
 
 async fn the_newest_version_outlives_what_was_stored_after_it(home: &dyn Home) {
     let directory = tempfile::tempdir().unwrap();
-    let prefix = format!("outlived-{}", uuid::Uuid::new_v4());
-    let sample = target("sample/v1");
-    let topic = Topic::dataset(&prefix, &sample.id);
-    let target = Target { topic, retention_ms: home.window_ms(), ..sample };
-    let log = home.open(ROOM);
-    let retention = Retention::CompactAfter { window_ms: home.window_ms() };
-    let spec = TopicSpec { topic: target.topic.clone(), partitions: PARTITIONS, retention };
-    log.ensure_topic(&spec).await.unwrap();
+    let (prefix, target, log) = compacting(home, "outlived").await;
     let node = Node::open(home, log, directory.path(), &prefix, &target).await;
 
     let now = |one: Said<'static>| Said { time_ms: home.now_ms(), ..one };

@@ -115,6 +115,31 @@ fn a_deletion_is_not_forgotten_before_it_was_said_again() {
 }
 
 #[test]
+fn deletions_that_must_stay_keep_nothing_else_from_going() {
+    const KEPT: usize = 7;
+    let (_directory, mut bench) = Bench::fresh();
+    let keys: Vec<_> = (0..KEPT).map(|number| format!("gone{number}")).collect();
+    let mut all: Vec<_> = (1..).zip(&keys).map(|(sequence, key)| deleted(sequence, key)).collect();
+    all.extend([said(20, "a", "320600"), said(21, "a", "320601")]);
+    for (sequence, key) in (1..).zip(&keys) {
+        all.push(Said { source: ARCHIVE, version: 0, time_ms: 2_000, ..said(sequence, key, "320601") });
+    }
+    bench.apply(&at_zero(0, &all));
+    bench.apply(&[said(1, "b", "320600").at(1, 0), said(2, "b", "320601").at(1, 1)]);
+    // Each step looks at two rows, of which none may go at first.
+    let mut steps = 0;
+    while bench.applier.prune(1_500, 2).unwrap() {
+        steps += 1;
+        assert!(steps <= KEPT + 3, "it comes to an end");
+    }
+    assert!(steps >= KEPT / 2, "{steps}: no step looks at all of them");
+    assert_eq!((history(&bench.reader(), "a"), history(&bench.reader(), "b")), ("21".into(), "2".into()));
+    bench.applier.prune_all(1_500, 2).unwrap();
+    let (entries, _) = bench.applier.restatements(1_000).unwrap();
+    assert_eq!(entries.len(), KEPT, "they are remembered still");
+}
+
+#[test]
 fn a_view_of_a_compacted_log_shows_what_the_live_ones_show() {
     let mut said_again = 0;
     for seed in 0..60 {

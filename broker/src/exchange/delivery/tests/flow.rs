@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use prometheus_client::registry::Registry;
 use ring::digest::{SHA256, digest};
 
@@ -293,6 +294,86 @@ async fn what_clients_have_not_read_is_bounded_for_all_together() {
     }
     drop((stream, streams));
     assert_eq!(house.delivery.held_bytes(), 0, "everything that was counted is let go");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn streams_that_read_at_once_leave_each_other_room() {
+    const STREAMS: usize = 32;
+    const HELD_MAX: usize = 16 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { tail_bytes_max: 10_000, held_bytes_max: HELD_MAX, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    // So that the first of them reads a whole mebibyte.
+    let wide = |n: u64| NewRecord {
+        payload: format!(r#"{{"id":"k{n}",{:3000}"region":"320600"}}"#, "").into(),
+        ..upsert(n, &format!("k{n}"), "320600")
+    };
+    house.publish((1..=800).map(wide).collect()).await;
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        let id = format!("taxation.slow-{number}");
+        house.subscription(new_subscription(&id, DATASET)).await;
+        streams.push(house.try_stream(&id, 10_000, Vec::new()).await.unwrap());
+    }
+    // All have made up their minds how much to read before the first of them reads.
+    house.log.entries_wait.send_replace(Some(topic()));
+    let all_wait = async {
+        while house.log.entries_wait.receiver_count() < STREAMS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        house.log.entries_wait.send_replace(None);
+    };
+    let (unread, ()) = tokio::join!(join_all(streams.iter_mut().map(batch)), all_wait);
+    assert_eq!(unread.len(), STREAMS, "nobody is kept from reading at all");
+    let held = house.delivery.held_bytes();
+    assert!(held < HELD_MAX + STREAMS * (128 << 10), "{held}");
+    drop((streams, unread));
+    assert_eq!(house.delivery.held_bytes(), 0, "what was reserved is let go, too");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_when_another_lets_go() {
+    let directory = tempfile::tempdir().unwrap();
+    // Nothing else wakes it within the test.
+    let options = Options {
+        tail_bytes_max: 10_000,
+        held_bytes_max: 300_000,
+        batch_records_max: 20,
+        batches_in_flight_max: 1,
+        check_interval: Duration::from_secs(3_600),
+        ..options()
+    };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    house.publish(many(1, 2_000)).await;
+    for id in ["taxation.slow", "taxation.own"] {
+        house.subscription(new_subscription(id, DATASET)).await;
+    }
+    let mut slow = house.try_stream("taxation.slow", 10_000, Vec::new()).await.unwrap();
+    let mut unread = Vec::new();
+    while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), slow.next()).await {
+        unread.push(event.unwrap());
+    }
+    let mut own = house.try_stream("taxation.own", 10_000, Vec::new()).await.unwrap();
+    let mut kept = Vec::new();
+    while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), own.next()).await {
+        kept.push(event.unwrap());
+    }
+    let patience = Duration::from_secs(20);
+    let goes_on = async {
+        let next = own.next();
+        let lets_go = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop((slow, unread));
+        };
+        tokio::join!(next, lets_go).0
+    };
+    let event = tokio::time::timeout(patience, goes_on).await.expect("it is woken").unwrap();
+    assert!(matches!(event, Event::Batch(_)));
+    drop((own, kept, event));
     house.close().await;
 }
 
