@@ -15,15 +15,16 @@
 //!
 //! One applier writes one space, and one task owns it: nothing here locks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use fjall::{OwnedWriteBatch, Readable, Snapshot, UserValue};
+use fjall::OwnedWriteBatch;
 use shuqiao_schemas::engine::{RecordType, Scratch};
 
 use super::{
-    Error, Target,
+    Error, Reader, Target,
+    batch::{Batch, Taken},
     high_water::Mark,
-    layout::{self, HistoryRow, Kind, Row, SUBJECT, Space},
+    layout::{self, SUBJECT, Space},
     store::Store,
 };
 use crate::{
@@ -52,14 +53,14 @@ pub(super) struct Applier {
     pub(super) store: Store,
     dataset: DatasetId,
     pub(super) space: Space,
-    next: Vec<u64>,
+    pub(super) next: Vec<u64>,
     high_water: HashMap<(u32, SourceId), u64>,
     /// What the log may have forgotten of the sources, beyond what was applied.
     marks: Vec<(SourceId, Mark)>,
+    /// Offset of each partition below which history is removed.
+    pub(super) pruned: Vec<u64>,
     /// The partition in which the next step of pruning begins.
-    prune_next: u32,
-    /// Where the pruning that is under way goes on in each partition; `None` where it is done.
-    prune_from: Vec<Option<u64>>,
+    pub(super) prune_next: u32,
     decoder: envelope::Decoder,
     scratch: Scratch,
 }
@@ -79,10 +80,10 @@ impl Applier {
             let source = source.parse().map_err(|_| Error::Corrupt("high water"))?;
             high_water.insert((partition, source), layout::read_u64(&value)?);
         }
-        let next = store.applied(space)?;
+        let reader = Reader { store: store.clone(), space, snapshot: store.database.snapshot() };
         let mut applier = Self {
-            prune_from: vec![Some(0); next.len()],
-            next,
+            next: reader.applied()?,
+            pruned: reader.pruned()?,
             store: store.clone(),
             dataset: dataset.clone(),
             space,
@@ -154,20 +155,13 @@ impl Applier {
 
     /// Applies entries in one batch. On an error nothing of them is stored, and this applier must be loaded again.
     pub(super) fn apply(&mut self, target: &Target, entries: &[StoredEntry]) -> Result<Tally, Error> {
-        let mut pending = Pending {
-            space: self.space,
-            snapshot: self.store.database.snapshot(),
-            batch: self.store.batch(),
-            states: HashMap::new(),
-            outlived: HashMap::new(),
-        };
         let mut tally = Tally::default();
         let mut moved: HashMap<(u32, SourceId), u64> = HashMap::new();
         let mut next = self.next.clone();
+        let mut taken = Vec::with_capacity(entries.len());
         for entry in entries {
             let position = Position { partition: entry.partition, offset: entry.offset };
-            let partition = usize::try_from(entry.partition).unwrap_or(usize::MAX);
-            let reached = next.get_mut(partition).ok_or(Error::Corrupt("partition"))?;
+            let reached = index(entry.partition).and_then(|at| next.get_mut(at)).ok_or(Error::Corrupt("partition"))?;
             if entry.offset < *reached {
                 continue;
             }
@@ -188,7 +182,7 @@ impl Applier {
                 moved.insert(number, held.unwrap_or(0).max(record.sequence));
             } else if held.max(self.marked(position, &record.source)).is_some_and(|held| record.sequence <= held) {
                 tally.repeats += 1;
-                pending.outlives(&self.store, &record.key, position)?;
+                taken.push(Taken { entry: position, record, index_parts: None });
                 continue;
             } else {
                 // Whatever becomes of it, the log holds it: sending it again is a repeat.
@@ -200,53 +194,27 @@ impl Applier {
                 self.tell_skipped(position, &"payload no longer satisfies its record type");
                 continue;
             };
-            match pending.put(&self.store, target.retention_ms, &record, position, &index_parts)? {
-                Put::Applied => tally.applied += 1,
-                Put::Stale => tally.stale += 1,
-                Put::Repeated => tally.repeats += 1,
-            }
+            taken.push(Taken { entry: position, record, index_parts: Some(index_parts) });
         }
 
-        let Pending { mut batch, states, outlived, .. } = pending;
-        for (key, by) in outlived {
-            let row_key = layout::outlived_key(self.space, &key);
-            match by {
-                Some(offset) => batch.insert(&self.store.meta, row_key, offset.to_be_bytes()),
-                None => batch.remove(&self.store.meta, row_key),
-            }
+        // Key by key, each in the order of the log.
+        taken.sort_by(|one, other| one.record.key.cmp(&other.record.key));
+        let mut batch = Batch::new(&self.store, self.space, target, &mut self.scratch);
+        for of_key in taken.chunk_by(|one, other| one.record.key == other.record.key) {
+            batch.put(of_key, &mut tally)?;
         }
-        // Indexes change once a key, from what it was before the batch to what it is after: within one batch no key is both removed and written.
-        // In order, so that each finds its place in the store near the one before.
-        let mut states: Vec<_> = states.iter().collect();
-        states.sort_unstable_by_key(|(key, _)| *key);
-        for (key, state) in states {
-            let Some(row) = &state.after else { continue };
-            batch.insert(&self.store.records, layout::record_key(self.space, key), row.clone());
-            let before = match &state.before {
-                Some(bytes) => Row::decode(bytes)?.index_parts,
-                None => &[],
-            };
-            let after = Row::decode(row)?.index_parts;
-            if before != after {
-                let after = layout::index_keys(self.space, after, key)?;
-                for index_key in layout::index_keys(self.space, before, key)? {
-                    if !after.contains(&index_key) {
-                        batch.remove(&self.store.indexes, index_key);
-                    }
-                }
-                for index_key in after {
-                    batch.insert(&self.store.indexes, index_key, []);
-                }
-            }
-        }
+        let (mut writes, touched) = batch.finish();
+        let pruned = self.pruned_below(&touched);
+        self.put_pruned(&mut writes, &pruned);
         let moved = self.raised_by_marks(&next, moved);
-        self.put_high_water(&mut batch, &moved);
+        self.put_high_water(&mut writes, &moved);
         for (partition, (reached, before)) in (0_u32..).zip(next.iter().zip(&self.next)) {
             if reached != before {
-                batch.insert(&self.store.meta, layout::applied_key(self.space, partition), reached.to_be_bytes());
+                writes.insert(&self.store.meta, layout::applied_key(self.space, partition), reached.to_be_bytes());
             }
         }
-        batch.commit()?;
+        writes.commit()?;
+        self.pruned = pruned;
         self.moved_to(next, moved);
         Ok(tally)
     }
@@ -257,201 +225,15 @@ impl Applier {
             "stored entry skipped by the view"
         );
     }
-
-    /// Removes all history, and the memory of deletions, whose cause is older than the retention, in steps of so many rows.
-    pub(super) fn prune_all(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<(), Error> {
-        self.prune_from.fill(Some(0));
-        while self.prune(cutoff_ms, rows_max)? {}
-        Ok(())
-    }
-
-    /// One step of it. Looks at `rows_max` rows, at most; true if more may be left. The next call begins behind the partition that this one stopped in, so that
-    /// each has its turn, and behind the rows that this one looked at: those that must stay are passed over once, not by every call, so calls that are repeated
-    /// come to an end.
-    pub(super) fn prune(&mut self, cutoff_ms: i64, rows_max: usize) -> Result<bool, Error> {
-        let snapshot = self.store.database.snapshot();
-        let mut batch = self.store.batch();
-        let mut rows = 0;
-        let partitions = u32::try_from(self.next.len()).unwrap_or(u32::MAX);
-        for partition in (self.prune_next..partitions).chain(0..self.prune_next) {
-            let slot = usize::try_from(partition).ok().and_then(|partition| self.prune_from.get_mut(partition));
-            let Some(from) = slot else { continue };
-            let Some(first) = *from else { continue };
-            let key = |offset| layout::history_key(self.space, Position { partition, offset });
-            for row in snapshot.range(&self.store.history, key(first)..=key(u64::MAX)) {
-                let (row_key, value) = row.into_inner()?;
-                let cause = layout::read_position(row_key.get(4..).ok_or(Error::Corrupt("history key"))?)?;
-                if rows == rows_max {
-                    batch.commit()?;
-                    *from = Some(cause.offset);
-                    self.prune_next = (partition + 1) % partitions;
-                    return Ok(true);
-                }
-                let history = HistoryRow::decode(&value)?;
-                if history.prune_time_ms >= cutoff_ms {
-                    break;
-                }
-                rows += 1;
-                let record_key = layout::record_key(self.space, history.key);
-                let state = snapshot.get(&self.store.records, &record_key)?;
-                let state = state.as_ref().map(|bytes| Row::decode(bytes)).transpose()?;
-                let is_tombstone =
-                    state.is_some_and(|state| state.operation == Operation::Delete && state.position == cause);
-                // A deletion that is still to be said again is not forgotten before.
-                let outlived = layout::outlived_key(self.space, history.key);
-                if is_tombstone && snapshot.contains_key(&self.store.meta, outlived)? {
-                    continue;
-                }
-                if history.kind != Kind::Marker {
-                    let own = Row::decode(history.row)?.position.offset;
-                    batch.remove(&self.store.indexes, layout::history_index_key(self.space, history.key, own));
-                }
-                if is_tombstone {
-                    batch.remove(&self.store.records, record_key);
-                }
-                batch.remove(&self.store.history, row_key);
-            }
-            *from = None;
-        }
-        batch.commit()?;
-        self.prune_from.fill(Some(0));
-        Ok(false)
-    }
 }
 
-/// A key that the batch touches: its row in the store, and the one that will replace it.
-struct State {
-    before: Option<UserValue>,
-    after: Option<UserValue>,
-}
-
-/// One batch under construction: what it will write, and what it must see of itself.
-struct Pending {
-    space: Space,
-    snapshot: Snapshot,
-    batch: OwnedWriteBatch,
-    states: HashMap<Arc<str>, State>,
-    /// Keys whose state an entry of this offset outlives in a compacted log, and keys that are in order again.
-    outlived: HashMap<Arc<str>, Option<u64>>,
-}
-
-/// What became of a record.
-enum Put {
-    /// It is the state of its key.
-    Applied,
-    /// An older source version after a newer one.
-    Stale,
-    /// Said again, and held already.
-    Repeated,
-}
-
-impl Pending {
-    /// What is held of a key, as encoded.
-    fn held(&mut self, store: &Store, key: &Arc<str>) -> Result<Option<UserValue>, Error> {
-        if !self.states.contains_key(key) {
-            let before = self.snapshot.get(&store.records, layout::record_key(self.space, key))?;
-            self.states.insert(key.clone(), State { before, after: None });
-        }
-        Ok(self.states.get(key).and_then(|state| state.after.clone().or_else(|| state.before.clone())))
-    }
-
-    /// The entry at a position is the newest of its key in the log, and is not what the view holds.
-    fn outlives(&mut self, store: &Store, key: &Arc<str>, by: Position) -> Result<(), Error> {
-        if self.held(store, key)?.is_some() {
-            self.outlived.insert(key.clone(), Some(by.offset));
-        }
-        Ok(())
-    }
-
-    /// Makes the record the state of its key, or history where it is stale. `entry` is where it was read.
-    fn put(
-        &mut self,
-        store: &Store,
-        retention_ms: u64,
-        record: &Record,
-        entry: Position,
-        index_parts: &[u8],
-    ) -> Result<Put, Error> {
-        let key = &record.key;
-        let position = Position { offset: record.restates.map_or(entry.offset, |said| said.offset), ..entry };
-        let held = self.held(store, key)?;
-        let held = held.as_ref().map(|bytes| Row::decode(bytes).map(|row| (row, bytes))).transpose()?;
-        let held = held.filter(|(row, _)| {
-            row.operation == Operation::Upsert
-                || row.accept_time_ms >= record.accept_time_ms.saturating_sub_unsigned(retention_ms)
-        });
-        let row = UserValue::from(Row::encode(record, position, index_parts)?);
-
-        // Of two with one source version the later counts. What is said again was the state up to an offset, so it counts as lying there.
-        let order = (record.source_version, record.restates.map_or(entry.offset, |said| said.behind));
-        let held_order = held.as_ref().map(|(held, _)| (held.source_version, held.position.offset));
-        let stale = held_order.is_some_and(|held| order < held);
-        let mut keep = |kind, cause, prune_time_ms, bytes: &[u8]| -> Result<(), Error> {
-            let history = HistoryRow { kind, prune_time_ms, key, row: bytes }.encode()?;
-            self.batch.insert(&store.history, layout::history_key(self.space, cause), history);
-            Ok(())
-        };
-        let time_ms = record.accept_time_ms;
-        if record.restates.is_some() {
-            let is_held = held
-                .as_ref()
-                .is_some_and(|(held, _)| held.sequence == record.sequence && held.source == record.source.as_str());
-            self.outlived.insert(key.clone(), (stale && !is_held).then_some(entry.offset));
-            if is_held && held.as_ref().is_some_and(|(held, _)| position.offset < held.position.offset) {
-                // Of a record that was stored twice, compaction left this view the later copy.
-                if record.operation == Operation::Delete {
-                    keep(Kind::Marker, position, time_ms, &[])?;
-                }
-                if let Some(state) = self.states.get_mut(key) {
-                    state.after = Some(row);
-                }
-                return Ok(Put::Repeated);
-            }
-            if is_held || stale {
-                // It was applied where it first lay, or compaction took that entry together with what it changed.
-                return Ok(Put::Repeated);
-            }
-        } else if stale {
-            self.outlived.insert(key.clone(), Some(entry.offset));
-        }
-        let past = match &held {
-            _ if stale => Some((position.offset, position)),
-            // The entry that it restates is gone, and this one came after it: it would not have been the state.
-            Some((held, bytes)) if held.position.offset > position.offset => {
-                keep(Kind::Stale, entry, held.accept_time_ms, Row::past(bytes)?)?;
-                if record.operation == Operation::Delete {
-                    keep(Kind::Marker, position, time_ms, &[])?;
-                }
-                Some((held.position.offset, entry))
-            }
-            Some((held, bytes)) => {
-                keep(Kind::Superseded, position, time_ms, Row::past(bytes)?)?;
-                Some((held.position.offset, position))
-            }
-            None if record.operation == Operation::Delete => {
-                keep(Kind::Marker, position, time_ms, &[])?;
-                None
-            }
-            None => None,
-        };
-        if stale {
-            keep(Kind::Stale, position, time_ms, Row::past(&row)?)?;
-        }
-        if let Some((own_offset, cause)) = past {
-            let index_key = layout::history_index_key(self.space, key, own_offset);
-            self.batch.insert(&store.indexes, index_key, layout::position(cause));
-        }
-        if let Some(state) = self.states.get_mut(key)
-            && !stale
-        {
-            state.after = Some(row);
-        }
-        Ok(if stale { Put::Stale } else { Put::Applied })
-    }
+/// Where a partition's number stands in a list.
+pub(super) fn index(partition: u32) -> Option<usize> {
+    usize::try_from(partition).ok()
 }
 
 /// The index entries of a record by its standard; none for a delete. `None` if the payload is not valid, or is about another key.
-fn index_parts(compiled: &RecordType, record: &Record, scratch: &mut Scratch) -> Option<Vec<u8>> {
+pub(super) fn index_parts(compiled: &RecordType, record: &Record, scratch: &mut Scratch) -> Option<Vec<u8>> {
     let mut parts = Vec::new();
     if record.operation == Operation::Delete {
         return Some(parts);

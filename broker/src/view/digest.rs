@@ -4,7 +4,15 @@ use fjall::{Keyspace, Readable};
 use ring::digest::{Context, SHA256};
 use shuqiao_proto::digest::RecordsDigest;
 
-use super::{Error, Reader};
+use super::{
+    Error, Reader,
+    apply::index,
+    layout,
+    row::{Kind, Row},
+};
+
+/// The part of the versions in the digest of all rows.
+const VERSIONS: u8 = 2;
 
 /// What a dataset's rows amount to. Two views that applied the same entries have equal digests, whenever and in whatever batches they did.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,11 +61,12 @@ impl Reader {
         let (store, space) = (&self.store, self.space.to_be_bytes());
         let mut context = Context::new(&SHA256);
         let mut rows = 0;
+        let pruned = self.pruned()?;
         let tagged = |tag: &[u8]| [tag, &space].concat();
         let parts: [(&Keyspace, Vec<u8>); 5] = [
             (&store.records, space.to_vec()),
             (&store.indexes, space.to_vec()),
-            (&store.history, space.to_vec()),
+            (&store.versions, space.to_vec()),
             (&store.meta, tagged(b"p")),
             (&store.meta, tagged(b"h")),
         ];
@@ -65,6 +74,11 @@ impl Reader {
             for row in self.snapshot.prefix(keyspace, &prefix) {
                 let (key, value) = row.into_inner()?;
                 let key = key.get(prefix.len()..).ok_or(Error::Corrupt("row key"))?;
+                let mut value = value.to_vec();
+                if part == VERSIONS && Self::is_pruned(key, &pruned)? && Row::decode(&value)?.kind != Kind::Stale {
+                    // What it replaced is gone, and a view that is made anew may never have seen it.
+                    value = Row::with_kind(value, Kind::First)?;
+                }
                 context.update(&[part]);
                 context.update(&key.len().to_be_bytes());
                 context.update(key);
@@ -76,5 +90,10 @@ impl Reader {
         let mut rows_digest = [0; 32];
         rows_digest.copy_from_slice(context.finish().as_ref());
         Ok(Digest { records, records_digest, rows, rows_digest })
+    }
+
+    fn is_pruned(position: &[u8], pruned: &[u64]) -> Result<bool, Error> {
+        let own = layout::read_position(position)?;
+        Ok(index(own.partition).and_then(|at| pruned.get(at)).is_some_and(|pruned| own.offset < *pruned))
     }
 }

@@ -22,10 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ahead, Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View, ahead,
-    apply::Applier,
-    layout::{ROW_VERSION, Space},
-    restate, store,
+    Ahead, Error, Held, HighWaters, Metrics, Rebuilt, Request, Target, View, ahead, apply::Applier, layout::Space,
+    restate, row::ROW_VERSION, store,
 };
 use crate::{
     chain::chain,

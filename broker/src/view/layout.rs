@@ -1,28 +1,26 @@
-//! How rows lie in the store: keys, values, and nothing else.
+//! Where rows lie in the store: their keys. What a row says is [`super::row`].
 //!
 //! Promises: rows of one space share a prefix, so a whole dataset can be dropped by ranges; no key is the prefix of another key's value part, because
-//! lengths stand before values; decoding foreign or damaged bytes is [`Error::Corrupt`], never a panic.
+//! lengths stand before values; reading foreign or damaged keys is [`Error::Corrupt`], never a panic.
 //!
 //! ```text
-//! records   space key                                   -> row
+//! records   space key                                   -> head                 (of a key's newest state: little, rewritten with each change)
+//! versions  space partition own-offset                  -> row                  (what one entry said, and what it replaced: written once)
 //! indexes   space slot value key                        -> nothing              (indexed fields, subject)
-//!           space HISTORY key own-offset                -> partition cause      (history of a key, in log order)
-//! history   space partition cause-offset                -> kind prune-time key row
+//!           space STALE key own-offset partition        -> nothing              (what never was the state of its key)
 //! meta      's' space                                   -> state dataset description
 //!           'n'                                         -> next space
 //!           'p' space partition                         -> next offset
+//!           'c' space partition                         -> offset below which history is removed
 //!           'h' space source partition                  -> high-water sequence
 //!           'o' space key                               -> offset of an entry that outlives the key's state in the log
 //! ```
 //!
+//! The history of a key is a chain: the head names the newest version, and each version the one that it replaced.
 //! Integers are big-endian. A `value` is `u16 length, bytes`; one longer than a key may be is `0xFFFF, SHA-256`, which still compares for equality.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::Error;
-use crate::exchange::model::{KEY_BYTES_MAX, Operation, Position, Record};
+use super::{Error, row::Cursor};
+use crate::exchange::model::{KEY_BYTES_MAX, Position};
 
 /// The number under which one dataset's rows lie. A rebuild gets a new one.
 pub(super) type Space = u32;
@@ -32,17 +30,12 @@ pub(super) const NOWHERE: Space = 0;
 
 /// The slot of the subject among the indexes.
 pub(super) const SUBJECT: u16 = 0xFFFF;
-/// The slot of the history of keys.
-pub(super) const HISTORY: u16 = 0xFFFE;
+/// The slot of what never was the state of its key.
+pub(super) const STALE: u16 = 0xFFFE;
 
 const VALUE_BYTES_MAX: usize = KEY_BYTES_MAX;
 const HASHED: u16 = 0xFFFF;
-/// Rows of another version are made anew from the log ([`super::follow`]). Those of 3 lie as those of 2 do; but who wrote 2 remembered no late entries
-/// ([`super::restate`]), and passed over what was said again.
-pub(super) const ROW_VERSION: u8 = 3;
-/// Rows from this version on can be read, so that queries are answered from them while they are made anew.
-const ROW_VERSION_READ: u8 = 2;
-const ROW_HEAD_BYTES: usize = 44;
+const POSITION_BYTES: usize = 12;
 
 /// `space key`.
 pub(super) fn record_key(space: Space, key: &str) -> Vec<u8> {
@@ -52,12 +45,7 @@ pub(super) fn record_key(space: Space, key: &str) -> Vec<u8> {
     bytes
 }
 
-/// The record key of a row in `records`.
-pub(super) fn key_of_record_key(row_key: &[u8]) -> Result<&str, Error> {
-    row_key.get(4..).and_then(|key| std::str::from_utf8(key).ok()).ok_or(Error::Corrupt("record key"))
-}
-
-/// Appends `slot value`: the middle of an index key, which is also how a row remembers its own index entries.
+/// Appends `slot value`: the middle of an index key.
 pub(super) fn push_index_part(out: &mut Vec<u8>, slot: u16, value: &[u8]) {
     out.extend_from_slice(&slot.to_be_bytes());
     match u16::try_from(value.len()) {
@@ -89,7 +77,7 @@ pub(super) fn index_prefix(space: Space, slot: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The index keys of one record, from the parts that its row remembers.
+/// The index keys of one record, from their parts.
 pub(super) fn index_keys(space: Space, parts: &[u8], key: &str) -> Result<Vec<Vec<u8>>, Error> {
     let mut keys = Vec::new();
     let mut rest = parts;
@@ -111,29 +99,33 @@ pub(super) fn index_keys(space: Space, parts: &[u8], key: &str) -> Result<Vec<Ve
     Ok(keys)
 }
 
-/// `space HISTORY key own-offset`.
-pub(super) fn history_index_key(space: Space, key: &str, own_offset: u64) -> Vec<u8> {
-    let mut bytes = index_prefix(space, HISTORY, key.as_bytes());
-    bytes.extend_from_slice(&own_offset.to_be_bytes());
+/// `space STALE key own-offset partition`.
+pub(super) fn stale_key(space: Space, key: &str, own: Position) -> Vec<u8> {
+    let mut bytes = index_prefix(space, STALE, key.as_bytes());
+    bytes.extend_from_slice(&own.offset.to_be_bytes());
+    bytes.extend_from_slice(&own.partition.to_be_bytes());
     bytes
 }
 
-/// The own offset of a row in the history index.
-pub(super) fn own_offset(history_index_key: &[u8]) -> Result<u64, Error> {
-    history_index_key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or(Error::Corrupt("history index"))
+/// Where the version lies that such a row speaks of.
+pub(super) fn own_position(stale_key: &[u8]) -> Result<Position, Error> {
+    let bytes = stale_key.last_chunk::<POSITION_BYTES>().ok_or(Error::Corrupt("stale key"))?;
+    let mut cursor = Cursor(bytes);
+    let offset = cursor.u64()?;
+    Ok(Position { partition: cursor.u32()?, offset })
 }
 
-/// `space partition cause-offset`.
-pub(super) fn history_key(space: Space, cause: Position) -> [u8; 16] {
+/// `space partition own-offset`.
+pub(super) fn version_key(space: Space, own: Position) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&space.to_be_bytes());
-    bytes[4..].copy_from_slice(&position(cause));
+    bytes[4..].copy_from_slice(&position(own));
     bytes
 }
 
 /// `partition offset`.
-pub(super) fn position(position: Position) -> [u8; 12] {
-    let mut bytes = [0; 12];
+pub(super) fn position(position: Position) -> [u8; POSITION_BYTES] {
+    let mut bytes = [0; POSITION_BYTES];
     bytes[..4].copy_from_slice(&position.partition.to_be_bytes());
     bytes[4..].copy_from_slice(&position.offset.to_be_bytes());
     bytes
@@ -142,13 +134,18 @@ pub(super) fn position(position: Position) -> [u8; 12] {
 /// Reads `partition offset`.
 pub(super) fn read_position(bytes: &[u8]) -> Result<Position, Error> {
     let mut cursor = Cursor(bytes);
-    let position = Position { partition: cursor.u32()?, offset: cursor.u64()? };
+    let position = cursor.position()?;
     cursor.end().map(|()| position)
 }
 
 /// `'p' space partition`.
 pub(super) fn applied_key(space: Space, partition: u32) -> Vec<u8> {
     [b"p".as_slice(), &space.to_be_bytes(), &partition.to_be_bytes()].concat()
+}
+
+/// `'c' space partition`.
+pub(super) fn pruned_key(space: Space, partition: u32) -> Vec<u8> {
+    [b"c".as_slice(), &space.to_be_bytes(), &partition.to_be_bytes()].concat()
 }
 
 /// `'h' space source`.
@@ -205,197 +202,6 @@ pub(super) fn read_u32(bytes: &[u8]) -> Result<u32, Error> {
     cursor.end().map(|()| value)
 }
 
-/// The state of one key as its row holds it, borrowed.
-#[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
-    pub(super) operation: Operation,
-    pub(super) source_version: u64,
-    pub(super) sequence: u64,
-    pub(super) accept_time_ms: i64,
-    pub(super) position: Position,
-    pub(super) source: &'a str,
-    pub(super) record_type: &'a str,
-    pub(super) payload: &'a [u8],
-    /// `slot value` of each index entry that points here. They stand at the row's end, and [`Row::past`] cuts them off: nothing points at the past.
-    pub(super) index_parts: &'a [u8],
-}
-
-impl<'a> Row<'a> {
-    /// Encodes a record that was read from the log.
-    pub(super) fn encode(record: &Record, position: Position, index_parts: &[u8]) -> Result<Vec<u8>, Error> {
-        let (source, record_type) = (record.source.as_str().as_bytes(), record.record_type.as_str().as_bytes());
-        let short = |length: usize| u16::try_from(length).map_err(|_| Error::Corrupt("row"));
-        let payload = u32::try_from(record.payload.len()).map_err(|_| Error::Corrupt("row"))?;
-        let mut bytes = Vec::with_capacity(
-            ROW_HEAD_BYTES + 4 + source.len() + record_type.len() + record.payload.len() + index_parts.len(),
-        );
-        bytes.push(ROW_VERSION);
-        bytes.push(match record.operation {
-            Operation::Upsert => 1,
-            Operation::Delete => 2,
-        });
-        bytes.extend_from_slice(&record.source_version.to_be_bytes());
-        bytes.extend_from_slice(&record.sequence.to_be_bytes());
-        bytes.extend_from_slice(&record.accept_time_ms.to_be_bytes());
-        bytes.extend_from_slice(&self::position(position));
-        bytes.extend_from_slice(&short(source.len())?.to_be_bytes());
-        bytes.extend_from_slice(&short(record_type.len())?.to_be_bytes());
-        bytes.extend_from_slice(&payload.to_be_bytes());
-        bytes.extend_from_slice(source);
-        bytes.extend_from_slice(record_type);
-        bytes.extend_from_slice(&record.payload);
-        bytes.extend_from_slice(index_parts);
-        Ok(bytes)
-    }
-
-    /// Reads a row.
-    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor(bytes);
-        if !(ROW_VERSION_READ..=ROW_VERSION).contains(&cursor.u8()?) {
-            return Err(Error::Corrupt("row version"));
-        }
-        let operation = match cursor.u8()? {
-            1 => Operation::Upsert,
-            2 => Operation::Delete,
-            _ => return Err(Error::Corrupt("row operation")),
-        };
-        let (source_version, sequence) = (cursor.u64()?, cursor.u64()?);
-        let accept_time_ms = cursor.i64()?;
-        let position = Position { partition: cursor.u32()?, offset: cursor.u64()? };
-        let (source, record_type) = (usize::from(cursor.u16()?), usize::from(cursor.u16()?));
-        let payload = usize::try_from(cursor.u32()?).map_err(|_| Error::Corrupt("row"))?;
-        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Error::Corrupt("row text"));
-        Ok(Self {
-            operation,
-            source_version,
-            sequence,
-            accept_time_ms,
-            position,
-            source: text(cursor.take(source)?)?,
-            record_type: text(cursor.take(record_type)?)?,
-            payload: cursor.take(payload)?,
-            index_parts: cursor.0,
-        })
-    }
-
-    /// The part of an encoded row that is kept of the past.
-    pub(super) fn past(bytes: &'a [u8]) -> Result<&'a [u8], Error> {
-        let index_parts = Self::decode(bytes)?.index_parts.len();
-        bytes.get(..bytes.len() - index_parts).ok_or(Error::Corrupt("row"))
-    }
-
-    /// The record, owned.
-    pub(super) fn record(&self, key: &str) -> Result<Record, Error> {
-        Ok(Record {
-            record_type: self.record_type.parse().map_err(|_| Error::Corrupt("row record type"))?,
-            key: Arc::from(key),
-            operation: self.operation,
-            source_version: self.source_version,
-            payload: Bytes::copy_from_slice(self.payload),
-            source: self.source.parse().map_err(|_| Error::Corrupt("row source"))?,
-            sequence: self.sequence,
-            accept_time_ms: self.accept_time_ms,
-            restates: None,
-        })
-    }
-}
-
-/// Why a row lies in the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It was the state until the entry at the cause's offset replaced it.
-    Superseded,
-    /// It never was the state: an older source version that arrived after a newer one.
-    Stale,
-    /// Nothing was replaced; it reminds pruning of the tombstone that the cause left.
-    Marker,
-}
-
-/// One row of the history, borrowed.
-#[derive(Clone, Copy)]
-pub(super) struct HistoryRow<'a> {
-    pub(super) kind: Kind,
-    /// Accept time of the cause: the row may go once this is older than the retention.
-    pub(super) prune_time_ms: i64,
-    pub(super) key: &'a str,
-    /// As [`Row::past`] left it; empty for a marker.
-    pub(super) row: &'a [u8],
-}
-
-impl<'a> HistoryRow<'a> {
-    /// Encodes it.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
-        let length = u16::try_from(self.key.len()).map_err(|_| Error::Corrupt("key length"))?;
-        let mut bytes = Vec::with_capacity(11 + self.key.len() + self.row.len());
-        bytes.push(match self.kind {
-            Kind::Superseded => 0,
-            Kind::Stale => 1,
-            Kind::Marker => 2,
-        });
-        bytes.extend_from_slice(&self.prune_time_ms.to_be_bytes());
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(self.key.as_bytes());
-        bytes.extend_from_slice(self.row);
-        Ok(bytes)
-    }
-
-    /// Reads it.
-    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor(bytes);
-        let kind = match cursor.u8()? {
-            0 => Kind::Superseded,
-            1 => Kind::Stale,
-            2 => Kind::Marker,
-            _ => return Err(Error::Corrupt("history kind")),
-        };
-        let prune_time_ms = cursor.i64()?;
-        let length = usize::from(cursor.u16()?);
-        let key = std::str::from_utf8(cursor.take(length)?).map_err(|_| Error::Corrupt("history key"))?;
-        Ok(Self { kind, prune_time_ms, key, row: cursor.0 })
-    }
-}
-
-/// Takes fixed-width pieces off the front.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let (chunk, rest) = self.0.split_first_chunk::<N>().ok_or(Error::Corrupt("short row"))?;
-        self.0 = rest;
-        Ok(*chunk)
-    }
-
-    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let (piece, rest) = self.0.split_at_checked(length).ok_or(Error::Corrupt("short row"))?;
-        self.0 = rest;
-        Ok(piece)
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8, Error> {
-        self.chunk::<1>().map(|[byte]| byte)
-    }
-
-    pub(super) fn u16(&mut self) -> Result<u16, Error> {
-        self.chunk().map(u16::from_be_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Result<u32, Error> {
-        self.chunk().map(u32::from_be_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, Error> {
-        self.chunk().map(u64::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, Error> {
-        self.chunk().map(i64::from_be_bytes)
-    }
-
-    fn end(&self) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Corrupt("long row")) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,7 +210,9 @@ mod tests {
     fn one_value_is_never_the_prefix_of_another() {
         // "a" with key "bc" and "ab" with key "c" would share bytes without the length.
         assert!(!index_prefix(1, 0, b"ab").starts_with(&index_prefix(1, 0, b"a")));
-        assert!(!history_index_key(1, "ab", 0).starts_with(&index_prefix(1, HISTORY, b"a")));
+        let own = Position { partition: 3, offset: 7 };
+        assert!(!stale_key(1, "ab", own).starts_with(&index_prefix(1, STALE, b"a")));
+        assert_eq!(own_position(&stale_key(1, "ab", own)).expect("own row"), own);
         let long = vec![b'x'; KEY_BYTES_MAX + 1];
         assert_eq!(index_prefix(1, 0, &long).len(), 4 + 2 + 2 + 32);
         assert!(index_prefix(1, 0, &long[1..]).len() > index_prefix(1, 0, &long).len());
@@ -419,32 +227,5 @@ mod tests {
         assert_eq!(keys[0], [index_prefix(7, 0, b"320600"), b"k".to_vec()].concat());
         assert_eq!(keys[1], [index_prefix(7, 1, &[b'y'; 600]), b"k".to_vec()].concat());
         assert!(index_keys(7, &parts[..parts.len() - 1], "k").is_err());
-    }
-
-    #[test]
-    fn damaged_rows_are_corrupt_and_not_a_panic() {
-        let record = Record {
-            record_type: "enterprise/v1".parse().expect("well-formed"),
-            key: "k".into(),
-            operation: Operation::Upsert,
-            source_version: 3,
-            payload: Bytes::new(),
-            source: "department/a/system/b".parse().expect("well-formed"),
-            sequence: 9,
-            accept_time_ms: -1,
-            restates: None,
-        };
-        let position = Position { partition: 2, offset: 5 };
-        let bytes = Row::encode(&record, position, b"").expect("short");
-        let row = Row::decode(&bytes).expect("own row");
-        assert_eq!((row.record("k").expect("own row"), row.position), (record, position));
-        for length in 0..bytes.len() {
-            assert!(Row::decode(&bytes[..length]).is_err(), "{length}");
-        }
-        for (version, is_read) in [(1, false), (2, true), (3, true), (4, false)] {
-            let mut other = bytes.clone();
-            other[0] = version;
-            assert_eq!(Row::decode(&other).is_ok(), is_read, "{version}");
-        }
     }
 }

@@ -18,6 +18,7 @@
 //! microseconds, and no other dataset's rows are ever touched on the way to an answer.
 
 mod apply;
+mod batch;
 mod digest;
 mod follow;
 mod high_water;
@@ -25,8 +26,10 @@ mod layout;
 mod loss;
 mod mend;
 mod metrics;
+mod prune;
 mod read;
 mod restate;
+mod row;
 mod store;
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use fjall::{Readable, Snapshot};
 
 use super::{
     Error,
-    layout::{self, HISTORY, HistoryRow, Kind, Row, SUBJECT, Space},
+    layout::{self, STALE, SUBJECT, Space},
+    row::{Head, Is, Kind, Row},
     store::Store,
 };
 use crate::exchange::model::{Operation, Position, Record};
@@ -50,20 +51,51 @@ impl Reader {
             .collect()
     }
 
+    /// Offset of each partition below which history is removed.
+    pub(super) fn pruned(&self) -> Result<Vec<u64>, Error> {
+        let partitions = u32::try_from(self.applied()?.len()).unwrap_or(u32::MAX);
+        let of = |partition| {
+            let row = self.snapshot.get(&self.store.meta, layout::pruned_key(self.space, partition))?;
+            row.map_or(Ok(0), |row| layout::read_u64(&row))
+        };
+        (0..partitions).map(of).collect()
+    }
+
     /// The live record of a key.
     ///
     /// # Errors
     /// The store's.
     pub fn get(&self, key: &str) -> Result<Option<Item>, Error> {
-        Ok(self.state(key)?.filter(|item| item.record.operation == Operation::Upsert))
+        match self.head(key)? {
+            Some(Head { is: Is::Live(_), position, .. }) => self.named(position).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Of the newest state of a key, a deletion included.
+    fn head(&self, key: &str) -> Result<Option<Head>, Error> {
+        let row = self.snapshot.get(&self.store.records, layout::record_key(self.space, key))?;
+        row.map(|row| Head::decode(&row)).transpose()
     }
 
     /// The newest state of a key, a deletion included.
-    fn state(&self, key: &str) -> Result<Option<Item>, Error> {
-        match self.snapshot.get(&self.store.records, layout::record_key(self.space, key))? {
-            Some(row) => item(key, &row, true).map(Some),
-            None => Ok(None),
-        }
+    pub(super) fn state(&self, key: &str) -> Result<Option<Item>, Error> {
+        self.head(key)?.map(|head| self.named(head.position)).transpose()
+    }
+
+    /// What lies at a position, and what it did to its key.
+    fn version(&self, position: Position) -> Result<Option<(Item, Kind)>, Error> {
+        let Some(row) = self.snapshot.get(&self.store.versions, layout::version_key(self.space, position))? else {
+            return Ok(None);
+        };
+        let row = Row::decode(&row)?;
+        let item = Item { record: row.record()?, position, applied: row.kind != Kind::Stale };
+        Ok(Some((item, row.kind)))
+    }
+
+    /// What lies where a head or an index says so. One batch writes both, so in one snapshot neither is without the other.
+    fn named(&self, position: Position) -> Result<Item, Error> {
+        self.version(position)?.map(|(item, _)| item).ok_or(Error::Corrupt("no version where one is named"))
     }
 
     /// Live records in ascending byte order of their keys, after a key if one is given.
@@ -73,14 +105,14 @@ impl Reader {
             |key| Bound::Excluded(layout::record_key(self.space, key)),
         );
         let end = upper(&self.space.to_be_bytes());
-        self.snapshot.range(&self.store.records, (first, end)).filter_map(|row| {
+        let reader = self.clone();
+        self.snapshot.range(&self.store.records, (first, end)).filter_map(move |row| {
             let read = || -> Result<Option<Item>, Error> {
-                let (row_key, value) = row.into_inner()?;
-                let row = Row::decode(&value)?;
-                if row.operation == Operation::Delete {
+                let head = Head::decode(&row.value()?)?;
+                if head.is == Is::Deleted {
                     return Ok(None);
                 }
-                item(layout::key_of_record_key(&row_key)?, &value, true).map(Some)
+                reader.named(head.position).map(Some)
             };
             read().transpose()
         })
@@ -138,36 +170,53 @@ impl Reader {
         before: Option<u64>,
     ) -> Result<impl Iterator<Item = Result<Item, Error>> + Send + use<>, Error> {
         let before = before.unwrap_or(u64::MAX);
-        let mut state = self.state(key)?.filter(|item| item.position.offset < before);
-        let prefix = layout::index_prefix(self.space, HISTORY, key.as_bytes());
-        let end = layout::history_index_key(self.space, key, before);
+        let mut state = self.newest_below(key, before)?;
+        let prefix = layout::index_prefix(self.space, STALE, key.as_bytes());
+        let end = layout::stale_key(self.space, key, Position { partition: 0, offset: before });
         let mut rows = self.snapshot.range(&self.store.indexes, prefix..end).rev();
         let reader = self.clone();
-        let key = key.to_owned();
-        let mut past = None;
+        let mut stale: Option<Position> = None;
         Ok(std::iter::from_fn(move || {
             let mut step = || -> Result<Option<Item>, Error> {
-                if past.is_none() {
-                    past = rows.next().map(|row| row.into_inner()).transpose()?;
+                if stale.is_none() {
+                    stale = rows.next().map(|row| layout::own_position(&row.key()?)).transpose()?;
                 }
                 // The state need not be the newest entry: one with an older source version may have come after it.
-                let newest = match (&past, &state) {
-                    (Some((index_key, _)), Some(item)) => layout::own_offset(index_key)? < item.position.offset,
-                    (None, Some(_)) => true,
-                    (_, None) => false,
-                };
-                if newest {
-                    return Ok(state.take());
+                let newest = state.take_if(|state| stale.is_none_or(|stale| stale.offset < state.offset));
+                if let Some(position) = newest
+                    && let Some((item, kind)) = reader.version(position)?
+                {
+                    state = kind.replaced();
+                    return Ok(Some(item));
                 }
-                let Some((_, cause)) = past.take() else { return Ok(None) };
-                let row_key = layout::history_key(reader.space, layout::read_position(&cause)?);
-                let row = reader.snapshot.get(&reader.store.history, row_key)?;
-                let row = row.ok_or(Error::Corrupt("history index without its row"))?;
-                let history = HistoryRow::decode(&row)?;
-                item(&key, history.row, history.kind != Kind::Stale).map(Some)
+                // What was replaced last may be removed already.
+                stale.take().map(|position| reader.named(position)).transpose()
             };
             step().transpose()
         }))
+    }
+
+    /// Where the newest state of a key lies, a deletion included, that lies below an offset.
+    fn newest_below(&self, key: &str, before: u64) -> Result<Option<Position>, Error> {
+        let Some(Head { position: newest, .. }) = self.head(key)? else { return Ok(None) };
+        let mut next = Some(newest);
+        if newest.offset >= before {
+            // Most often a state lies right there: a page of a history ended with it, or it is what a subscriber is about to be shown.
+            for offset in [before.saturating_sub(1), before] {
+                let there = Position { offset, ..newest };
+                let row = self.snapshot.get(&self.store.versions, layout::version_key(self.space, there))?;
+                let row = row.as_ref().map(|row| Row::decode(row)).transpose()?;
+                if row.is_some_and(|row| row.key == key && row.kind != Kind::Stale) {
+                    next = Some(there);
+                    break;
+                }
+            }
+        }
+        while let Some(own) = next.filter(|own| own.offset >= before) {
+            let row = self.snapshot.get(&self.store.versions, layout::version_key(self.space, own))?;
+            next = row.map(|row| Row::decode(&row).map(|row| row.kind)).transpose()?.and_then(Kind::replaced);
+        }
+        Ok(next)
     }
 
     /// The live record of a key as it stood just before a position: what a subscriber under a row filter has been shown. Exact for
@@ -204,11 +253,6 @@ impl Clone for Reader {
     fn clone(&self) -> Self {
         Self { store: self.store.clone(), space: self.space, snapshot: self.snapshot.clone() }
     }
-}
-
-fn item(key: &str, row: &[u8], applied: bool) -> Result<Item, Error> {
-    let row = Row::decode(row)?;
-    Ok(Item { record: row.record(key)?, position: row.position, applied })
 }
 
 /// The end of everything that begins with a prefix.

@@ -25,11 +25,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Error, Target,
-    apply::Applier,
-    layout::{self, Row},
-};
+use super::{Error, Item, Reader, Target, apply::Applier, layout};
 use crate::{
     exchange::envelope,
     log::{self, Log},
@@ -45,6 +41,7 @@ impl Applier {
     /// that applies may call it.
     pub(super) fn restatements(&self, now_ms: i64) -> Result<(Vec<log::Entry>, bool), Error> {
         let (store, space) = (&self.store, self.space);
+        let reader = Reader { store: store.clone(), space, snapshot: store.database.snapshot() };
         let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
         let mut in_order = store.batch();
         for (number, remembered) in store.meta.prefix(layout::outlived_prefix(space)).enumerate() {
@@ -54,13 +51,11 @@ impl Applier {
             }
             let (row_key, by) = remembered.into_inner()?;
             let key = layout::read_outlived_key(&row_key)?;
-            let state = store.records.get(layout::record_key(space, key))?;
-            let state = state.as_ref().map(|row| Row::decode(row)).transpose()?;
             let by = layout::read_u64(&by)?;
-            match state.filter(|state| state.position.offset < by) {
-                Some(state) => {
-                    bytes += key.len() + state.payload.len();
-                    entries.push(envelope::restate(&state.record(key)?, state.position, by, now_ms));
+            match reader.state(key)?.filter(|state| state.position.offset < by) {
+                Some(Item { record, position, .. }) => {
+                    bytes += key.len() + record.payload.len();
+                    entries.push(envelope::restate(&record, position, by, now_ms));
                 }
                 // A newer entry has come since.
                 None => in_order.remove(&store.meta, row_key),

@@ -14,18 +14,30 @@ use fjall::{
     config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry},
 };
 
-use super::{Error, layout, layout::Space};
+use super::{
+    Error,
+    layout::{self, Space},
+    row::{self, ROW_VERSION},
+};
 use crate::exchange::model::DatasetId;
 
 /// Rows removed in one batch while a space is dropped.
 const DROP_ROWS: usize = 10_000;
 /// Of each keyspace: one is filled while others are flushed, and all of them are in memory.
 const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Flushed memtables that wait until they are merged together: twice as many as usual, because they are half as large.
+/// Flushed memtables that wait until they are merged together. Each merge rewrites what the ones before have merged, so fewer are cheaper; but a look-up asks
+/// every run that waits, of most of them only the filter.
 const WAITING_RUNS: u8 = 8;
+/// Of the versions, which are most of all bytes and are looked up one by one. Merged they go further down by themselves: each partition's are in ascending order.
+const WAITING_VERSION_RUNS: u8 = 32;
+/// Of a merged table of versions. What has gone down is not rewritten, so little of it should lie above.
+const VERSION_TABLE_BYTES: u64 = 16 << 20;
 /// One thread flushes and merges. Of several, fjall 3.1 keeps the first for flushes, and that one hands itself the waiting merges over and over while another
 /// merges: a whole processor for nothing.
 const WORKERS: usize = 1;
+
+/// Where rows before version 4 kept the past.
+const FORMER_HISTORY: &str = "history";
 
 const LIVE: u8 = 1;
 const BUILDING: u8 = 2;
@@ -36,8 +48,8 @@ const DROPPING: u8 = 3;
 pub(super) struct Store {
     pub(super) database: Database,
     pub(super) records: Keyspace,
+    pub(super) versions: Keyspace,
     pub(super) indexes: Keyspace,
-    pub(super) history: Keyspace,
     pub(super) meta: Keyspace,
 }
 
@@ -48,35 +60,46 @@ pub(super) struct Found {
 }
 
 impl Store {
-    /// Opens or makes the store and drops what a crash left half-built.
+    /// Opens or makes the store. Drops what a crash left half-built, and what this software cannot read: the log has it all.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Vec<Found>), Error> {
         std::fs::create_dir_all(path).map_err(fjall::Error::from)?;
         let database = Database::builder(path).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
-        let with = |filter| {
+        let with = |filter, merging: Leveled| {
             move || {
                 KeyspaceCreateOptions::default()
                     .max_memtable_size(MEMTABLE_BYTES)
-                    .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(WAITING_RUNS)))
+                    .compaction_strategy(Arc::new(merging))
                     .filter_policy(filter)
             }
         };
+        let merging = || Leveled::default().with_l0_threshold(WAITING_RUNS);
+        let merging_versions =
+            Leveled::default().with_l0_threshold(WAITING_VERSION_RUNS).with_table_target_size(VERSION_TABLE_BYTES);
         let bloom = || FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)));
         let store = Self {
-            records: database.keyspace("records", with(bloom()))?,
+            records: database.keyspace("records", with(bloom(), merging()))?,
+            versions: database.keyspace("versions", with(bloom(), merging_versions))?,
             // Read by ranges only, which ask no filter.
-            indexes: database.keyspace("indexes", with(FilterPolicy::disabled()))?,
-            history: database.keyspace("history", with(FilterPolicy::disabled()))?,
-            meta: database.keyspace("meta", with(bloom()))?,
+            indexes: database.keyspace("indexes", with(FilterPolicy::disabled(), merging()))?,
+            meta: database.keyspace("meta", with(bloom(), merging()))?,
             database,
         };
         let mut live = Vec::new();
         for space in store.spaces()? {
-            let (state, dataset, _) = store.describe(space)?.ok_or(Error::Corrupt("space"))?;
-            if state == LIVE {
+            let (state, dataset, description) = store.describe(space)?.ok_or(Error::Corrupt("space"))?;
+            let is_readable = description.last() == Some(&ROW_VERSION);
+            if state == LIVE && is_readable {
                 live.push(Found { dataset, space });
-            } else {
-                store.drop_space(space)?;
+                continue;
             }
+            if state == LIVE {
+                tracing::warn!(%dataset, "rows of another layout are removed; the view is made anew from the log");
+            }
+            store.drop_space(space)?;
+        }
+        if store.database.keyspace_exists(FORMER_HISTORY) {
+            let former = store.database.keyspace(FORMER_HISTORY, KeyspaceCreateOptions::default)?;
+            store.database.delete_keyspace(former)?;
         }
         Ok((store, live))
     }
@@ -96,7 +119,7 @@ impl Store {
     /// State, dataset and description of a space.
     fn describe(&self, space: Space) -> Result<Option<(u8, DatasetId, Vec<u8>)>, Error> {
         let Some(value) = self.meta.get(space_key(space))? else { return Ok(None) };
-        let mut cursor = layout::Cursor(&value);
+        let mut cursor = row::Cursor(&value);
         let state = cursor.u8()?;
         let length = usize::from(cursor.u16()?);
         let dataset = std::str::from_utf8(cursor.take(length)?)
@@ -158,8 +181,9 @@ impl Store {
         let ranges = [
             (&self.records, prefix.to_vec()),
             (&self.indexes, prefix.to_vec()),
-            (&self.history, prefix.to_vec()),
+            (&self.versions, prefix.to_vec()),
             (&self.meta, own(b"p")),
+            (&self.meta, own(b"c")),
             (&self.meta, own(b"h")),
             (&self.meta, own(b"o")),
         ];

@@ -217,7 +217,7 @@ fn what_a_crash_left_half_built_is_gone_when_the_store_opens() {
     let (directory, mut bench) = Bench::fresh();
     bench.apply(&at_zero(0, &[said(1, "a", "320600")]));
     let digest = bench.digest();
-    let half = bench.store.begin_space(&bench.target.id, b"", &[0; PARTITIONS as usize]).unwrap();
+    let half = bench.store.begin_space(&bench.target.id, &[ROW_VERSION], &[0; PARTITIONS as usize]).unwrap();
     let mut applier = Applier::load(&bench.store, &bench.target.id, half, Vec::new()).unwrap();
     applier.apply(&bench.target, &at_zero(0, &[said(1, "x", "320600")])).unwrap();
     let rows = |store: &Store| [&store.records, &store.indexes, &store.meta].map(|one| one.iter().count());
@@ -228,7 +228,10 @@ fn what_a_crash_left_half_built_is_gone_when_the_store_opens() {
     assert_eq!(bench.digest(), digest);
     // A record, its index row, and of the space itself: its description, two positions, a high water.
     assert_eq!(rows(&bench.store), [with_half[0] - 1, with_half[1] - 1, with_half[2] - 4]);
-    assert!(bench.store.begin_space(&bench.target.id, b"", &[0]).unwrap() > half, "its number is never used again");
+    assert!(
+        bench.store.begin_space(&bench.target.id, &[ROW_VERSION], &[0]).unwrap() > half,
+        "its number is never used again"
+    );
 }
 
 #[test]
@@ -243,4 +246,68 @@ fn a_partition_with_much_old_history_does_not_keep_the_others_waiting() {
     assert_eq!(history(&bench.reader(), "b"), "2", "the second partition had the second turn");
     while bench.applier.prune(i64::MAX, 3).unwrap() {}
     assert_eq!(history(&bench.reader(), "a"), "20");
+}
+
+#[test]
+fn what_a_record_replaced_counts_no_more_once_it_is_removed() {
+    let at = |time_ms, one| Said { time_ms, ..one };
+    let newest = [at(300, said(3, "a", "320602")).at(0, 2), at(310, said(4, "a", "320602")).at(0, 3)];
+    let (_directory, mut bench) = Bench::fresh();
+    bench.apply(&at_zero(0, &[at(100, said(1, "a", "320600")), at(200, said(2, "a", "320601"))]));
+    bench.apply(&newest);
+    while bench.applier.prune(305, 1).unwrap() {}
+    assert_eq!(history(&bench.reader(), "a"), "4 3");
+    // A view that is made anew from a compacted log has never seen the first two.
+    let (_other, mut fresh) = Bench::fresh();
+    fresh.apply(&newest);
+    while fresh.applier.prune(305, 1).unwrap() {}
+    assert_eq!(bench.digest(), fresh.digest());
+    // And what is younger counts.
+    let (_other, mut without) = Bench::fresh();
+    without.apply(&newest[1..]);
+    while without.applier.prune(305, 1).unwrap() {}
+    assert_ne!(bench.digest(), without.digest());
+}
+
+#[test]
+fn an_expired_deletion_leaves_the_same_whether_it_was_removed_before_its_key_came_back_or_not() {
+    let retained = i64::try_from(RETENTION_MS).unwrap();
+    let back = Said { version: 1, time_ms: 1_002 + retained, ..said(4, "a", "320602") };
+    let all = at_zero(0, &[said(1, "a", "320600"), said(2, "a", "320601"), deleted(3, "a"), back]);
+    let mut digests = Vec::new();
+    for (batch, prune_before) in [(4, false), (3, false), (3, true), (2, false), (1, false)] {
+        let (_directory, mut bench) = Bench::fresh();
+        let mut batches = all.chunks(batch);
+        while let Some(entries) = batches.next() {
+            if prune_before && batches.len() == 0 {
+                while bench.applier.prune(1_001, 2).unwrap() {}
+                assert_eq!(bench.reader().digest().unwrap().records, 0);
+                assert_eq!(bench.store.versions.iter().count(), 0);
+            }
+            bench.apply(entries);
+        }
+        assert_eq!(names(bench.reader().records(None)), ["a@4"]);
+        while bench.applier.prune(1_001, 2).unwrap() {}
+        assert_eq!(history(&bench.reader(), "a"), "4");
+        assert_eq!(bench.store.versions.iter().count(), 1);
+        digests.push(bench.digest());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+#[test]
+fn rows_of_another_layout_go_when_the_store_opens() {
+    let (directory, mut bench) = Bench::fresh();
+    bench.apply(&at_zero(0, &[said(1, "a", "320600")]));
+    let older = bench.store.begin_space(&bench.target.id, &[ROW_VERSION - 1], &[0; PARTITIONS as usize]).unwrap();
+    bench.store.make_live(&bench.target.id, older, Some(bench.space)).unwrap();
+    bench.store.records.insert([older.to_be_bytes().as_slice(), b"a"].concat(), "a row of it").unwrap();
+    let former = bench.store.database.keyspace("history", fjall::KeyspaceCreateOptions::default).unwrap();
+    former.insert("past", "row").unwrap();
+    drop((former, bench));
+    let (store, live) = Store::open(directory.path(), CACHE_BYTES).unwrap();
+    assert!(live.is_empty());
+    assert!(!store.database.keyspace_exists("history"));
+    let left = [&store.records, &store.versions, &store.indexes].map(|rows| rows.iter().count());
+    assert_eq!((left, store.meta.iter().count()), ([0; 3], 1), "the next number is all that is left");
 }

@@ -171,7 +171,7 @@ async fn a_rebuild_equals_by_digest_what_it_replaces() {
     // The old rows are gone: what the store holds is one space.
     let rows = rig.reader().digest().unwrap().rows;
     let store = rig.view.store().unwrap();
-    let held = [&store.records, &store.indexes, &store.history].iter().map(|one| one.iter().count()).sum::<usize>();
+    let held = [&store.records, &store.indexes, &store.versions].iter().map(|one| one.iter().count()).sum::<usize>();
     // Of the store's own rows positions and high waters are the dataset's.
     let own = |row: fjall::Guard| row.key().is_ok_and(|key| key.starts_with(b"p") || key.starts_with(b"h"));
     let meta = store.meta.iter().filter_map(|row| own(row).then_some(())).count();
@@ -499,7 +499,7 @@ async fn more_old_history_than_one_removal_takes_goes_without_waiting_for_the_ne
     let id = target("sample/v1").id;
     rig.until("all of the old history is gone", |view| {
         let store = view.store().unwrap();
-        view.reader(&id).is_ok() && store.history.iter().next().is_none()
+        view.reader(&id).is_ok() && store.versions.iter().count() == 1
     })
     .await;
     // Reading has had its turns.

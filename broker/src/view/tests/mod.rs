@@ -18,6 +18,7 @@ use super::{
     Digest, Item, Reader, Tally, Target,
     apply::Applier,
     layout::Space,
+    row::ROW_VERSION,
     store::{Found, Store},
 };
 use crate::{
@@ -118,7 +119,7 @@ impl Bench {
         let space = match live.first() {
             Some(Found { space, .. }) => *space,
             None => {
-                let space = store.begin_space(&target.id, b"", &[0; PARTITIONS as usize]).expect("a space");
+                let space = store.begin_space(&target.id, &[ROW_VERSION], &[0; PARTITIONS as usize]).expect("a space");
                 store.make_live(&target.id, space, None).expect("made live");
                 space
             }

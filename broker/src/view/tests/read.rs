@@ -97,4 +97,15 @@ fn history_goes_on_below_an_offset() {
     assert_eq!(below(2), ["a@2", "a@1"]);
     assert_eq!(below(1), ["a@1"]);
     assert_eq!(below(0), [""; 0]);
+    // An offset in a gap, and one where another key lies.
+    bench.apply(&[said(5, "a", "320600").at(0, 9), said(6, "a", "320600").at(0, 12)]);
+    let reader = bench.reader();
+    let below = |offset| names(reader.history("a", Some(offset)).unwrap());
+    assert_eq!(below(11), ["a@5", "a@3", "a@2", "a@1"]);
+    assert_eq!(below(10), below(11));
+    assert_eq!((below(9), below(4)), (below(5), below(3)));
+    // What was removed ends it.
+    bench.applier.prune_all(i64::MAX, 1).unwrap();
+    assert_eq!(names(bench.reader().history("a", None).unwrap()), ["a@6"]);
+    assert_eq!(names(bench.reader().history("a", Some(12)).unwrap()), [""; 0]);
 }

@@ -115,6 +115,41 @@ fn a_deletion_is_not_forgotten_before_it_was_said_again() {
 }
 
 #[test]
+fn a_deletion_after_the_late_version_need_not_be_said_again_and_goes() {
+    let (_directory, mut bench) = Bench::fresh();
+    let late = Said { source: ARCHIVE, version: 1, ..said(1, "gone", "320601") };
+    bench.apply(&at_zero(0, &[deleted(6, "gone"), late, deleted(7, "gone")]));
+    bench.applier.prune_all(1_500, 1).unwrap();
+    assert_eq!(history(&bench.reader(), "gone"), "");
+    assert_eq!(bench.store.versions.iter().count(), 0);
+    assert_eq!(bench.applier.restatements(1_000).unwrap().0.len(), 0);
+}
+
+#[test]
+fn what_is_said_again_behind_where_pruning_was_leaves_nothing_too_old() {
+    let mut written = Written::default();
+    let (_directory, mut bench) = Bench::fresh();
+    for one in [said(5, "a", "320600"), Said { source: ARCHIVE, version: 1, ..said(1, "a", "320601") }] {
+        written.push(one.entry(0));
+    }
+    bench.apply(&written.0);
+    assert_eq!(restate(&bench, &mut written), 1);
+    // A view that begins after compaction took the first entry, and prunes before it has read on.
+    let (_other, mut anew) = Bench::fresh();
+    anew.apply(&written.0[1..2]);
+    anew.applier.prune_all(1_500, 1).unwrap();
+    assert_eq!(names(anew.reader().records(None)), ["a@1"]);
+    anew.apply(&written.0[2..]);
+    assert_eq!(
+        (names(anew.reader().records(None)), history(&anew.reader(), "a")),
+        (vec!["a@5".into()], "(1) 5".into())
+    );
+    anew.applier.prune_all(1_500, 1).unwrap();
+    assert_eq!(history(&anew.reader(), "a"), "5");
+    assert_eq!(anew.store.versions.iter().count(), 1);
+}
+
+#[test]
 fn deletions_that_must_stay_keep_nothing_else_from_going() {
     const KEPT: usize = 7;
     let (_directory, mut bench) = Bench::fresh();
@@ -188,12 +223,20 @@ fn a_view_of_a_compacted_log_shows_what_the_live_ones_show() {
         let expected = shown(&prompt);
         assert_eq!(shown(&slow), expected, "seed {seed}");
         assert_eq!(slow.digest(), prompt.digest(), "seed {seed}");
+        prompt.applier.prune_all(i64::MAX, 5).unwrap();
+        assert_eq!(prompt.store.versions.iter().count(), expected[0].len(), "only live records are left, seed {seed}");
         for horizon in [0, random.random_range(0..=written.0.len()), written.0.len()] {
             let (_three, mut anew) = Bench::fresh();
             anew.applier = Applier::load(&anew.store, &anew.target.id, anew.space, prompt.applier.seen()).unwrap();
-            anew.apply(&written.compacted(horizon));
+            let compacted = written.compacted(horizon);
+            for entries in compacted.chunks(random.random_range(1..=compacted.len())) {
+                anew.apply(entries);
+            }
             assert_eq!(shown(&anew), expected, "seed {seed}, horizon {horizon}");
             assert_eq!(restate(&anew, &mut Written::default()), 0, "seed {seed}, horizon {horizon}");
+            // What is old enough may have gone at any time.
+            anew.applier.prune_all(i64::MAX, 5).unwrap();
+            assert_eq!(anew.digest(), prompt.digest(), "seed {seed}, horizon {horizon}");
         }
     }
     assert!(said_again > 100, "there was something to say again");
