@@ -1,5 +1,8 @@
 # Sourced by the scripts beside it. Helpers for starting servers as local processes.
 
+# Debian keeps servers here, and leaves it out of the path of a user who is not root.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 # A port that nothing listens on now.
 free_port() {
     python3 - <<'PY' 2>/dev/null || perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport, "\n"'

@@ -28,12 +28,9 @@ struct Registry {
 }
 
 impl Registry {
-    /// `None`, with a message, where no server is named. `columns`: the table's definition.
+    /// `None` where no server is named: the test is left out. `columns`: the table's definition.
     async fn new(name: &str, columns: &str) -> Option<Self> {
-        let Ok(url) = std::env::var("SHUQIAO_TEST_MARIADB") else {
-            eprintln!("skipped: set SHUQIAO_TEST_MARIADB=mysql://user@host:port/database to run on MariaDB");
-            return None;
-        };
+        let url = shuqiao_test_needs::mariadb()?;
         let admin = MySqlPoolOptions::new().connect(&url).await.expect("SHUQIAO_TEST_MARIADB is reachable");
         let registry = Self { admin, name: name.to_owned(), table: toml::Table::new() };
         for statement in [

@@ -1,21 +1,10 @@
 //! A real registry's export, where it lies: `SHUQIAO_TEST_NANTONG`, or `../shared/data` beside the workspace. It is not ours to copy.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use shuqiao_adapter_market_supervision::MarketSupervision;
 use shuqiao_adapter_sdk::{Context, ErasedAdapter, state::State};
 use tokio_util::sync::CancellationToken;
-
-fn registry() -> Option<PathBuf> {
-    let named = std::env::var_os("SHUQIAO_TEST_NANTONG").map(PathBuf::from);
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/nantong-enterprises.csv"));
-    let path = named.unwrap_or(beside);
-    if path.is_file() {
-        return Some(path);
-    }
-    eprintln!("skipped: set SHUQIAO_TEST_NANTONG to the export of 5,072 enterprises");
-    None
-}
 
 fn counted<'a>(rules: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> {
     rules.fold(BTreeMap::new(), |mut counts, rule| {
@@ -26,7 +15,7 @@ fn counted<'a>(rules: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> 
 
 #[tokio::test]
 async fn every_row_of_a_real_registry_is_accounted_for_and_the_second_pass_publishes_nothing() {
-    let Some(path) = registry() else { return };
+    let Some(path) = shuqiao_test_needs::real_registry() else { return };
     let mut file = toml::Table::new();
     file.insert("path".into(), path.display().to_string().into());
     file.insert("encoding".into(), "utf-8".into());

@@ -122,12 +122,9 @@ fn every_mistake_of_the_table_is_told_and_no_password() {
     assert!(!format!("{config:?} {mistakes:?}").contains("secret"));
 }
 
-/// A schema of its own in the database that `SHUQIAO_TEST_POSTGRES` names; `None` with a message where it names none.
+/// A schema of its own in the database that `SHUQIAO_TEST_POSTGRES` names; where it names none, the test is left out.
 async fn postgres(schema: &str) -> Option<(PgPool, InboxConfig)> {
-    let Ok(url) = std::env::var("SHUQIAO_TEST_POSTGRES") else {
-        eprintln!("skipped: set SHUQIAO_TEST_POSTGRES=postgres://user@host/database to run on PostgreSQL");
-        return None;
-    };
+    let url = shuqiao_test_needs::postgres()?;
     let pool = PgPool::connect(&url).await.expect("SHUQIAO_TEST_POSTGRES is reachable");
     for statement in [format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"), format!("CREATE SCHEMA \"{schema}\"")] {
         sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a schema of our own");
@@ -172,7 +169,7 @@ async fn postgres_ending_our_connections_is_transient() {
     for statement in [format!("DROP DATABASE IF EXISTS {database}"), format!("CREATE DATABASE {database}")] {
         sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a database of our own");
     }
-    let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("set, or we had returned");
+    let url = shuqiao_test_needs::postgres().expect("set, or we had returned");
     let (server, _) = url.rsplit_once('/').expect("the URL names a database");
     config.url = InboxConfig::new(format!("{server}/{database}")).url;
     config.schema = None;
@@ -256,7 +253,7 @@ async fn postgres_without_permission_to_write_is_found_by_the_check() {
     ] {
         sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("prepares");
     }
-    let url = std::env::var("SHUQIAO_TEST_POSTGRES").expect("named");
+    let url = shuqiao_test_needs::postgres().expect("named");
     let (_, place) = url.rsplit_once('@').expect("a URL with a user");
     let mut reader = InboxConfig::new(format!("postgres://shuqiao_test_reader:reader@{place}"));
     reader.schema = Some(schema.into());

@@ -1,13 +1,14 @@
 //! The rooms of one node over an embedded log in a directory of its own, for tests of the rooms above them.
 
-mod disk;
 mod watched;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use ring::signature::Ed25519KeyPair;
 
-pub(crate) use self::{disk::Disk, watched::Watched};
+pub(crate) use shuqiao_test_needs::SmallDisk as Disk;
+
+pub(crate) use self::watched::Watched;
 use super::{
     audit::{self, Audit, AuditKey},
     catalogue::{Catalogue, Command, Compile, fixtures as catalogue},

@@ -1,25 +1,18 @@
 //! The rows of a real register, where they lie beside the project. They are not ours to copy in, so without them the test is
-//! skipped and says so.
+//! left out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use shuqiao_schemas::identifier::inspect::{self, Format, Options};
 use shuqiao_schemas::identifier::{Kind, detect};
 
-const PLACE: &str = "../shared/data/nantong-enterprises.csv";
-
 fn rows() -> Option<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    std::fs::read(root.join(PLACE)).ok()
+    Some(std::fs::read(shuqiao_test_needs::real_registry()?).expect("the registry's file"))
 }
 
 #[test]
 fn the_rows_of_nantong_are_what_they_are_known_to_be() {
-    let Some(file) = rows() else {
-        eprintln!("skipped: {PLACE} (relative to the project's root) is not there");
-        return;
-    };
+    let Some(file) = rows() else { return };
     let options = Options { column: Some("统一社会信用代码".to_owned()), format: Format::Csv };
     let mut out = Vec::new();
     let summary = inspect::run(file.as_slice(), &mut out, &options).unwrap();
@@ -43,10 +36,7 @@ fn the_rows_of_nantong_are_what_they_are_known_to_be() {
 
 #[test]
 fn no_code_of_nantong_survives_a_misprint_unseen() {
-    let Some(file) = rows() else {
-        eprintln!("skipped: {PLACE} (relative to the project's root) is not there");
-        return;
-    };
+    let Some(file) = rows() else { return };
     let mut reader = csv::Reader::from_reader(file.as_slice());
     let codes = reader.records().map(Result::unwrap).map(|row| row[1].to_owned()).filter(|code| code.len() == 18);
     for (i, code) in codes.enumerate() {

@@ -1,8 +1,8 @@
 //! A full disk: said by name, nothing accepted is lost, reading goes on, and room makes it well again.
 
+use shuqiao_test_needs::SmallDisk;
 use shuqiao_tests::fixtures::{
     City, Enterprise, Home, Source,
-    disk::SmallDisk,
     enterprise::records,
     eventually,
     raw_log::{self, sequences},
@@ -22,7 +22,7 @@ async fn below_its_floor_of_free_disk_a_node_takes_nothing_says_so_and_reads_on(
     let registry = city.market_supervision().await;
     registry.publishes().await.accepted(records(1..101)).await;
 
-    let filler = disk.fill(FLOOR / 2);
+    let filler = disk.fill_but(FLOOR / 2);
     eventually(10, "the node says that it is not ready", async || {
         matches!(city.node.health().await, Some((503, reasons)) if reasons.contains("log") && reasons.contains("disk"))
     })
@@ -50,7 +50,7 @@ async fn a_disk_that_fills_under_load_loses_nothing_that_was_accepted() {
     // Not to the floor: to the last byte, while records come in.
     let filling = async {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        disk.fill(0)
+        disk.fill()
     };
     let (status, filler) =
         within(60, "the disk is full", async { tokio::join!(source.publish_until_broken(&registry), filling) }).await;

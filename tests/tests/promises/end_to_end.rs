@@ -1,11 +1,11 @@
 //! From a legacy registry to a legacy inbox: every row is accounted for on both ends.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use shuqiao_tests::fixtures::{
     City, Home,
     adapter::{Adapter, registry_rows, write_registry},
-    binaries, eventually, grant, raw_log, subscription,
+    eventually, grant, raw_log, subscription,
 };
 
 /// Columns of the real registry's file, as its source tells.
@@ -16,11 +16,8 @@ const NANTONG_RECORDS: u64 = 4_873;
 fn inboxes(city: &City) -> Vec<(&'static str, String)> {
     let file = city.directory().join("inbox.db");
     let mut all = vec![("sqlite", format!("sqlite://{}", file.display()))];
-    match std::env::var("SHUQIAO_TEST_POSTGRES") {
-        // A table of its own for each run: the name holds the city's prefix.
-        Ok(url) if !url.is_empty() => all.push(("postgres", url)),
-        _ => eprintln!("PostgreSQL is left out: SHUQIAO_TEST_POSTGRES names none (tests/services/postgres start DIR)"),
-    }
+    // A table of its own for each run: the name holds the city's prefix.
+    all.extend(shuqiao_test_needs::postgres().map(|url| ("postgres", url)));
     all
 }
 
@@ -134,13 +131,7 @@ async fn of_two_adapters_for_one_source_one_is_fenced_and_no_sequence_is_stored_
 
 #[tokio::test]
 async fn the_real_registry_of_nantong_ends_with_every_row_accounted_for() {
-    let path = std::env::var_os("SHUQIAO_TEST_NANTONG")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| binaries::workspace().join("../shared/data/nantong-enterprises.csv"));
-    if !path.exists() {
-        eprintln!("skipped: {} is not there (SHUQIAO_TEST_NANTONG names the file)", path.display());
-        return;
-    }
+    let Some(path) = shuqiao_test_needs::real_registry() else { return };
     let home = Home::kafka().unwrap_or(Home::Embedded);
     let city = granted(home).await;
     let registry = Adapter::registry(&city, "registry", &path, "utf-8");

@@ -98,10 +98,7 @@ async fn an_inbox_that_was_removed_or_restored_from_a_backup_is_told_and_filled_
 
 #[tokio::test]
 async fn an_inbox_table_that_was_dropped_or_went_back_is_told_and_filled_again_on_demand() {
-    let Ok(url) = std::env::var("SHUQIAO_TEST_POSTGRES") else {
-        eprintln!("skipped: SHUQIAO_TEST_POSTGRES names none (tests/services/postgres start DIR)");
-        return;
-    };
+    let Some(url) = shuqiao_test_needs::postgres() else { return };
     let (city, _) = city(50, &[""]).await;
     let inbox = inbox(&city, "postgres", &url).await;
     assert_eq!(inbox.run_once().await["run"]["taken"], 50);

@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_change_that_a_dead_node_left_without_a_line_gets_one_on_kafka() {
-        if let Some(home) = KafkaHome::from_environment("a_change_that_a_dead_node_left_without_a_line_gets_one") {
+        if let Some(home) = KafkaHome::from_environment() {
             a_change_that_a_dead_node_left_without_a_line_gets_one(&home).await;
         }
     }

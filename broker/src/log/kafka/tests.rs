@@ -1,8 +1,9 @@
 //! What only this home can do. Runs where `SHUQIAO_TEST_KAFKA` names a cluster; faults are inflicted on clusters of their own, started by `deploy/kafka`.
 
+mod cluster;
+
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,15 +19,15 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
+use self::cluster::Cluster;
 use super::{
     super::{Bounds, Entry, Error, Health, Log, Metrics, Retention, Topic, TopicSpec},
     Kafka, Observer, Options, Security, TlsFiles, client, signed,
 };
 
-/// The cluster that the environment names, which may have one node.
+/// The cluster that the environment names, which may have one node; or the test is left out.
 pub(in crate::log) fn options() -> Option<Options> {
-    let brokers = std::env::var("SHUQIAO_TEST_KAFKA").ok().filter(|brokers| !brokers.is_empty())?;
-    Some(single(&brokers))
+    shuqiao_test_needs::kafka().map(|brokers| single(&brokers))
 }
 
 fn single(brokers: &str) -> Options {
@@ -65,65 +66,6 @@ pub(in crate::log) async fn delete_records(options: &Options, topic: &Topic, par
 fn admin(options: &Options) -> AdminClient<Observer> {
     let observer = Observer::new(Metrics::default(), options);
     client::admin(options).create_with_context(observer).expect("a client")
-}
-
-/// A cluster of a test's own. Ends with it.
-struct Cluster {
-    directory: tempfile::TempDir,
-    nodes: &'static str,
-    arguments: Vec<String>,
-    brokers: String,
-}
-
-impl Cluster {
-    /// `None`, and a word about it, where no test may start Kafka.
-    fn start(test: &str, nodes: &'static str, arguments: &[&str]) -> Option<Self> {
-        if options().is_none() {
-            println!("SKIPPED {test}: SHUQIAO_TEST_KAFKA names no cluster, so there is no Kafka here");
-            return None;
-        }
-        // RUST_LOG=debug shows what the library says.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _set_before = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let directory = tempfile::tempdir().expect("a directory");
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut cluster = Self { directory, nodes, arguments, brokers: String::new() };
-        cluster.brokers = cluster.run("start", &[]);
-        Some(cluster)
-    }
-
-    /// Runs a script of `deploy/kafka` on this cluster.
-    fn run(&self, script: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kafka/").to_owned() + script);
-        if script == "start" {
-            command.arg(self.nodes).arg(self.directory.path()).args(&self.arguments);
-        } else {
-            command.arg(self.directory.path());
-        }
-        let output = command.args(arguments).output().expect("the script runs");
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    }
-
-    /// The servers that the cluster's `env` names.
-    fn environment(&self, name: &str) -> String {
-        let text = std::fs::read_to_string(self.directory.path().join("env")).expect("env");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.expect(name).to_owned()
-    }
-
-    /// A signal to a node: `STOP` makes it hang, as a machine under water does.
-    fn signal(&self, node: u32, signal: &str) {
-        let pid = std::fs::read_to_string(self.directory.path().join(format!("{node}/pid"))).expect("a pid");
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.trim()).status().expect("kill runs");
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.run("stop", &["--kill"]);
-    }
 }
 
 fn topic() -> Topic {
@@ -255,9 +197,7 @@ fn check(held: &[u64], partition: u64, partitions: u64, acknowledged: u64) -> us
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_below_the_floor_is_refused_and_every_setting_is_named() {
-    let Some(options) = options() else {
-        return println!("SKIPPED a_topic_below_the_floor: SHUQIAO_TEST_KAFKA names no cluster");
-    };
+    let Some(options) = options() else { return };
     let spec = TopicSpec { retention: Retention::CompactAfter { window_ms: 60_000 }, ..spec(3) };
     let made = NewTopic::new(spec.topic.as_str(), 2, TopicReplication::Fixed(1))
         .set("min.insync.replicas", "1")
@@ -320,7 +260,7 @@ async fn an_address_where_nobody_answers_is_told_within_the_deadline() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_survive_a_leader_that_is_killed_under_load() {
-    let Some(cluster) = Cluster::start("entries_survive_a_leader_that_is_killed", "three", &[]) else { return };
+    let Some(cluster) = Cluster::start("three", &[]) else { return };
     let log = open(&Options::at(cluster.brokers.split(',').map(str::to_owned).collect()));
     let spec = spec(3);
     log.ensure_topic(&spec).await.expect("made");
@@ -350,7 +290,7 @@ async fn entries_survive_a_leader_that_is_killed_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_stops_makes_outcomes_unknown_and_leaves_no_hole() {
-    let Some(cluster) = Cluster::start("a_cluster_that_stops", "one", &[]) else { return };
+    let Some(cluster) = Cluster::start("one", &[]) else { return };
     let options = Options {
         delivery_deadline: Duration::from_secs(3),
         request_deadline: Duration::from_secs(3),
@@ -383,7 +323,7 @@ async fn a_cluster_that_stops_makes_outcomes_unknown_and_leaves_no_hole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_cluster_that_hangs_is_bounded_and_its_topic_shut_until_it_is_told() {
-    let Some(cluster) = Cluster::start("what_waits_for_a_cluster_that_hangs", "one", &[]) else { return };
+    let Some(cluster) = Cluster::start("one", &[]) else { return };
     let options = Options {
         delivery_deadline: Duration::from_secs(3),
         request_deadline: Duration::from_secs(2),
@@ -476,7 +416,7 @@ async fn tls_and_mutual_tls_carry_entries_and_mismatches_say_what_to_change() {
     let [authority, server, server_key, certificate, key] = certificates(directory.path());
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     let arguments = ["--tls", &text(&server), &text(&server_key), &text(&authority)];
-    let Some(cluster) = Cluster::start("tls_and_mutual_tls", "one", &arguments) else { return };
+    let Some(cluster) = Cluster::start("one", &arguments) else { return };
     let with = |brokers: &str, identity: Option<(PathBuf, PathBuf)>| {
         let tls = TlsFiles { authorities: authority.clone(), identity, key_password: None };
         Options { security: Security { tls: Some(tls), user: None }, ..single(brokers) }

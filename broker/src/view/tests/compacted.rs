@@ -136,7 +136,7 @@ async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known_on_embe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known_on_kafka() {
-    if let Some(home) = KafkaHome::from_environment("the_last_entry_of_a_source_may_go") {
+    if let Some(home) = KafkaHome::from_environment() {
         the_last_entry_of_a_source_may_go_and_its_repeat_is_still_known(&home).await;
     }
 }
@@ -204,7 +204,7 @@ async fn the_newest_version_outlives_what_was_stored_after_it_on_embedded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_version_outlives_what_was_stored_after_it_on_kafka() {
-    if let Some(home) = KafkaHome::from_environment("the_newest_version_outlives_what_was_stored_after_it") {
+    if let Some(home) = KafkaHome::from_environment() {
         the_newest_version_outlives_what_was_stored_after_it(&home).await;
     }
 }
