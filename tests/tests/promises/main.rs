@@ -23,3 +23,4 @@ mod sequences;
 mod slow_clients;
 mod trail;
 mod views;
+mod walkthrough;
