@@ -10,7 +10,9 @@
 //! | `meta` | `n` / `f` / `c` topic, partition | next offset / first offset / compacted up to this offset |
 //!
 //! Numbers are big-endian, so byte order is numeric order; a timestamp's sign bit is flipped for the same reason. Every group is one fjall batch with
-//! fdatasync: after a crash it is there as a whole or not at all, because a batch whose end marker is missing is cut off when the journal is read.
+//! fdatasync: after a crash it is there as a whole or not at all, because a batch whose end marker is missing is cut off when the journal is read. A batch with its end
+//! marker and without some of what should be before it (a power cut may write pages in any order) fails its checksum; then the store is refused as corrupt
+//! and left as it is, because nobody can tell it from one that was acknowledged and has rotted.
 
 use std::{io, ops::Range, path::Path, sync::Arc};
 

@@ -1,5 +1,7 @@
 //! What only this home can do: a process that is killed, a disk that is full.
 
+mod torn;
+
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
