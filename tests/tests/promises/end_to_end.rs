@@ -101,7 +101,8 @@ async fn adapters_go_on_while_the_broker_is_killed_again_and_again() {
 async fn of_two_adapters_for_one_source_one_is_fenced_and_no_sequence_is_stored_twice() {
     let mut city = granted(Home::Embedded).await;
     let csv = city.directory().join("registry.csv");
-    let (rows, _) = registry_rows(500);
+    let (mut rows, _) = registry_rows(500);
+    rows.truncate(500);
     write_registry(&csv, &rows, false);
     // One after the other for one source: the second has no memory of the first and must not overwrite its sequences.
     let first = Adapter::registry(&city, "first", &csv, "utf-8");
@@ -112,14 +113,22 @@ async fn of_two_adapters_for_one_source_one_is_fenced_and_no_sequence_is_stored_
     .await;
     let second = Adapter::registry(&city, "second", &csv, "utf-8");
     let mut other = second.follow();
-    // Whoever is fenced says so, and ends or waits; it never goes on publishing beside the other one.
-    eventually(30, "one of them learns that there are two", async || {
-        let said = format!("{}{}", first.lines(), second.lines());
-        said.contains("SOURCE_FENCED") || running.ended().is_some() || other.ended().is_some()
+    // The older one is fenced: it says by name what is wrong and what to do, and waits for a person.
+    eventually(30, "the first learns that there are two", async || running.ended().is_some()).await;
+    let said = first.lines();
+    assert_eq!(running.ended(), Some(3), "{said}");
+    let told = "two adapters run for one source (SOURCE_FENCED): a newer session has taken its place; stop one of them";
+    assert!(said.contains(told), "{said}");
+    // The newer one goes on.
+    rows.push(registry_rows(501).0.swap_remove(500));
+    write_registry(&csv, &rows, false);
+    eventually(30, "the second publishes what is new", async || {
+        city.market_supervision().await.digest(Vec::new()).await.is_ok_and(|(count, _)| count == 501)
     })
     .await;
-    let (count, _) = city.market_supervision().await.digest(Vec::new()).await.expect("the digest");
-    assert_eq!(count, 500);
+    let said = second.lines();
+    assert_eq!(other.ended(), None, "{said}");
+    assert!(!said.contains("SOURCE_FENCED"), "{said}");
     drop((running, other));
     // A doubled entry would look like one in every view: the log itself is read.
     city.node.terminate().await;

@@ -39,10 +39,12 @@ pub enum Error {
     #[error("the exchange ended the stream")]
     Ended,
     /// Two processes publish as one source; the newer one goes on.
-    #[error("two adapters run for one source: a newer session has taken its place; stop one of them")]
+    #[error("two adapters run for one source (SOURCE_FENCED): a newer session has taken its place; stop one of them")]
     Fenced,
     /// Two processes read one subscription; the newer one goes on.
-    #[error("two adapters run for one subscription: a newer stream has taken its place; stop one of them")]
+    #[error(
+        "two adapters run for one subscription (SUBSCRIPTION_TAKEN_OVER): a newer stream has taken its place; stop one of them"
+    )]
     TakenOver,
     /// Somebody has to change something first.
     #[error("the exchange refuses ({reason}): {message}")]
