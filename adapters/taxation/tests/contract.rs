@@ -265,3 +265,63 @@ async fn postgres_without_permission_to_write_is_found_by_the_check() {
     drop_schema(&pool, schema).await;
     sqlx::query("DROP ROLE shuqiao_test_reader").execute(&pool).await.expect("drops");
 }
+
+/// Goal: a check that says OK is followed by a run that can. In a database of its own, because `public` and what may be done in it are one for all.
+#[tokio::test]
+async fn a_table_that_a_run_may_not_create_on_postgres_is_found_by_the_check_with_the_grant_that_is_missing() {
+    let name = "shuqiao_test_creator";
+    let Some((admin, _)) = postgres(name).await else { return };
+    let url = shuqiao_test_needs::postgres().expect("set, or we had returned");
+    let (_, place) = url.rsplit_once('@').expect("a URL with a user");
+    let (server, _) = place.split_once('/').expect("a URL with a database");
+    for statement in [
+        format!("DROP DATABASE IF EXISTS {name}"),
+        format!("DROP ROLE IF EXISTS {name}"),
+        format!("CREATE ROLE {name} LOGIN PASSWORD 'creator'"),
+        format!("CREATE DATABASE {name}"),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&admin).await.expect("prepares");
+    }
+    let (administrator, _) = url.rsplit_once('/').expect("a URL with a database");
+    let owner = PgPool::connect(&format!("{administrator}/{name}")).await.expect("connects");
+    let runs = async |statement: &str| {
+        sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&owner).await.expect("runs");
+    };
+    let mut config = InboxConfig::new(format!("postgres://{name}:creator@{server}/{name}"));
+    config.create_table = true;
+    let told = async |config: &InboxConfig| {
+        let report = Taxation::check(config).await;
+        (report.passed(), format!("{report:?}"))
+    };
+
+    // As PostgreSQL has been since 15, and made so on an older one.
+    runs("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    let (passed, said) = told(&config).await;
+    assert!(!passed && said.contains(&format!("user {name} may not CREATE in schema public")), "{said}");
+    let grant = format!("GRANT USAGE, CREATE ON SCHEMA public TO {name};");
+    assert!(said.contains(&grant), "{said}");
+    let error = Inbox::open(&config).await.map(drop).expect_err("the run ends as the check said");
+    assert_eq!(error.class(), ErrorClass::Configuration, "{}", error.chain());
+
+    config.schema = Some("of our own".into());
+    let (passed, said) = told(&config).await;
+    let schema = format!("CREATE SCHEMA \"of our own\" AUTHORIZATION {name};");
+    // Debug doubles what stands before a quote.
+    assert!(!passed && said.replace('\\', "").contains(&schema), "{said}");
+
+    // What the remedies say is what helps.
+    runs(&schema).await;
+    runs(&grant).await;
+    for schema in [config.schema.clone(), None] {
+        config.schema = schema;
+        let (passed, said) = told(&config).await;
+        assert!(passed && said.contains("the first run creates it"), "{said}");
+        Inbox::open(&config).await.expect("creates");
+        assert!(told(&config).await.0);
+    }
+    owner.close().await;
+    for statement in [format!("DROP DATABASE {name} WITH (FORCE)"), format!("DROP ROLE {name}")] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&admin).await.expect("drops");
+    }
+    drop_schema(&admin, name).await;
+}

@@ -78,10 +78,21 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
     };
     match state {
         Ok(TableState::Ready) => report.ok("inbox table", "present, with every column, and the one beside it"),
-        Ok(TableState::Missing) if config.create_table => {
+        Ok(TableState::Missing { hindrance: Some(hindrance) }) if config.create_table => {
+            let remedy = format!(
+                "{}, or create both tables and GRANT SELECT, INSERT, UPDATE on them to that user:\n{ddl}",
+                hindrance.remedy
+            );
+            report.failed(
+                "inbox table",
+                format!("missing, and the first run could not create it: {}", hindrance.why),
+                remedy,
+            );
+        }
+        Ok(TableState::Missing { .. }) if config.create_table => {
             report.ok("inbox table", "missing; the first run creates it");
         }
-        Ok(TableState::Missing) => {
+        Ok(TableState::Missing { .. }) => {
             report.failed("inbox table", "missing", format!("create both tables, or set create_table = true:\n{ddl}"));
         }
         Ok(TableState::Unfit(why)) => {
@@ -94,9 +105,19 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
 /// How the table stands.
 enum TableState {
     Ready,
-    Missing,
+    /// It, or the one beside it.
+    Missing {
+        /// What keeps a run from creating it.
+        hindrance: Option<Hindrance>,
+    },
     /// There, but a run would fail: a column missing, no permission.
     Unfit(String),
+}
+
+/// Why a table cannot be created, and what helps.
+struct Hindrance {
+    why: String,
+    remedy: String,
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    TableState,
+    Hindrance, TableState,
     config::{Database, InboxConfig},
     error::classify,
     marked, signed,
@@ -84,7 +84,7 @@ impl Postgres {
             }
         }
         if !(table && mark) {
-            return Ok(TableState::Missing);
+            return Ok(TableState::Missing { hindrance: self.hindrance().await? });
         }
         for table in [&self.table.quoted, &self.table.mark] {
             let allowed: bool =
@@ -98,6 +98,33 @@ impl Postgres {
             }
         }
         Ok(TableState::Ready)
+    }
+
+    /// What keeps the user from creating a table where the inbox is to be. Since PostgreSQL 15 an ordinary user may create none in `public`.
+    async fn hindrance(&self) -> Result<Option<Hindrance>, AdapterError> {
+        let (user, schema, there, may): (String, Option<String>, bool, bool) = sqlx::query_as(
+            "SELECT quote_ident(current_user), quote_ident(name), oid IS NOT NULL, coalesce(has_schema_privilege(oid, 'CREATE'), false) \
+             FROM (SELECT coalesce($1, current_schema()::text) AS name) AS wanted LEFT JOIN pg_namespace ON nspname = name",
+        )
+        .bind(&self.table.schema)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|cause| classify("asking for privileges", cause))?;
+        let Some(schema) = schema else {
+            let why = format!("no schema of the search path is there, or user {user} may use none");
+            return Ok(Some(Hindrance { why, remedy: "set the inbox's schema".into() }));
+        };
+        Ok(match (there, may) {
+            (true, true) => None,
+            (true, false) => Some(Hindrance {
+                why: format!("user {user} may not CREATE in schema {schema}"),
+                remedy: format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {user};"),
+            }),
+            (false, _) => Some(Hindrance {
+                why: format!("there is no schema {schema}"),
+                remedy: format!("CREATE SCHEMA {schema} AUTHORIZATION {user};"),
+            }),
+        })
     }
 
     /// One statement is one transaction.

@@ -75,7 +75,7 @@ impl Sqlite {
                 return Ok(TableState::Unfit(cause.to_string()));
             }
         }
-        Ok(if table && mark { TableState::Ready } else { TableState::Missing })
+        Ok(if table && mark { TableState::Ready } else { TableState::Missing { hindrance: None } })
     }
 
     pub(super) async fn write(&self, rows: &[&Record]) -> Result<(), AdapterError> {
