@@ -253,6 +253,12 @@ impl Access {
         Ok(out.into())
     }
 
+    /// Whether the purpose is the grant's, or begins with it (`核查：案件 17` under a grant for `核查`). An owner needs nobody's.
+    pub fn serves(&self, purpose: &str) -> bool {
+        let rest = purpose.trim().strip_prefix(self.purpose.trim());
+        self.grant.is_none() || rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphanumeric()))
+    }
+
     /// Whether the field is a single value that this access shows as it is. Array elements may be named by number or `*`.
     pub fn grants_field(&self, pointer: &str) -> bool {
         self.clear.contains(pointer) || self.clear.contains(&*any_element(pointer))

@@ -13,7 +13,7 @@ use shuqiao_schemas::{
 };
 
 use super::{
-    access::{RowFilter, nearest, project},
+    access::{Access, RowFilter, nearest, project},
     command::{Command, Entry, NewGrant, NewRecordType},
     resource::{Dataset, Department, FieldGrant, RowCondition, SharingClass, Treatment},
     snapshot::{Snapshot, Standing},
@@ -76,6 +76,12 @@ impl Violations {
             self.add(path, "REQUIRED", "must not be empty", "不能为空");
         }
         self.text(path, text);
+    }
+
+    /// Tells that a purpose is not the grant's ([`Access::serves`]).
+    pub fn refuse_purpose(&mut self) {
+        let (en, zh) = ("must be the grant's purpose, or begin with it", "应为授权所载用途，或以其开头");
+        self.add("purpose", "PURPOSE_NOT_GRANTED", en, zh);
     }
 
     fn list(&mut self, path: &str, entries: usize) {
@@ -237,7 +243,9 @@ pub(super) fn fit(entry: &Entry, snapshot: &Snapshot, standing: &Standing) -> Re
                 conditions_fit(&mut found, dataset.standard()?, "filter", &new.filter);
                 // One that is there may be asked for again, whatever has become of its grant.
                 if snapshot.subscription(new.id.as_str()).is_none() {
-                    filter_granted(&mut found, snapshot, &standing.department, dataset, entry.time_ms, &new.filter);
+                    let access = access_of(snapshot, standing.department.as_ref(), dataset, entry.time_ms);
+                    filter_granted(&mut found, dataset, access.as_deref(), &new.filter);
+                    purpose_granted(&mut found, access.as_deref(), &new.purpose);
                 }
             }
         }
@@ -247,8 +255,10 @@ pub(super) fn fit(entry: &Entry, snapshot: &Snapshot, standing: &Standing) -> Re
                 subscription.and_then(|one| Some((one, of(Some(one.dataset.as_str()))?)))
             {
                 conditions_fit(&mut found, dataset.standard()?, "filter", &change.filter);
-                let subscriber = snapshot.department(subscription.subscriber.as_str()).cloned();
-                filter_granted(&mut found, snapshot, &subscriber, dataset, entry.time_ms, &change.filter);
+                let subscriber = snapshot.department(subscription.subscriber.as_str());
+                let access = access_of(snapshot, subscriber, dataset, entry.time_ms);
+                filter_granted(&mut found, dataset, access.as_deref(), &change.filter);
+                purpose_granted(&mut found, access.as_deref(), &change.purpose);
             }
         }
         _ => {}
@@ -368,29 +378,36 @@ fn grant_fits(found: &mut Violations, record_type: &RecordType, fields: &[FieldG
     conditions_fit(found, record_type, "rows", rows);
 }
 
-/// Whether a filter asks only about what the subscriber is shown. The state machine judges that for standards of the software; for a department's own nobody
-/// does after this.
-fn filter_granted(
-    found: &mut Violations,
+/// What a subscriber is shown. Who may not read at all is refused by the state machine, in its own words.
+fn access_of(
     snapshot: &Snapshot,
-    subscriber: &Option<Arc<Department>>,
+    subscriber: Option<&Arc<Department>>,
     dataset: &Dataset,
     now_ms: i64,
-    filter: &[RowCondition],
-) {
+) -> Option<Arc<Access>> {
+    policy::read_as(snapshot, &subscriber?.alias, false, dataset.id.as_str(), now_ms).ok()
+}
+
+/// Whether a filter asks only about what the subscriber is shown. The state machine judges that for standards of the software; for a department's own nobody
+/// does after this.
+fn filter_granted(found: &mut Violations, dataset: &Dataset, access: Option<&Access>, filter: &[RowCondition]) {
     if dataset.record_type.owner().is_none() || !found.0.is_empty() {
         return;
     }
-    // Who may not read at all is refused by the state machine, in its own words.
-    let access = subscriber
-        .as_ref()
-        .and_then(|subscriber| policy::read_as(snapshot, &subscriber.alias, false, dataset.id.as_str(), now_ms).ok());
     let granted = access.is_none_or(|access| {
         RowFilter::compile(access.record_type(), filter).is_ok_and(|rows| access.grants_filter(&rows))
     });
     if !granted {
         let (en, zh) = ("only fields granted clear can be filtered by", "只能按明文授权的字段筛选");
         found.add("filter", "NOT_GRANTED", en, zh);
+    }
+}
+
+/// Whether a subscription's purpose is its grant's. The state machine does not ask, so that what it took before this rule stays what it was; delivery asks
+/// again, each time.
+fn purpose_granted(found: &mut Violations, access: Option<&Access>, purpose: &str) {
+    if access.is_some_and(|access| !access.serves(purpose)) {
+        found.refuse_purpose();
     }
 }
 

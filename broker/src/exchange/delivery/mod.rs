@@ -10,7 +10,7 @@
 //!
 //! - never more records in flight than credit was given, nor more than the bounds of [`Options`];
 //! - the grant is looked at for every batch, before it is prepared and again before it leaves; a stream whose grant has ended ends within
-//!   [`Options::check_interval`], idle or not;
+//!   [`Options::check_interval`], idle or not, and so does one whose subscription names a purpose that is not the grant's;
 //! - a batch leaves when its audit entry is durable. Entries of several batches are on their way at once; batches keep their order;
 //! - an entry is decoded and judged once, projected and encoded once for each distinct view, whatever the number of subscribers;
 //! - nobody waits for a slow subscriber: the tail goes on, and who falls behind reads the log until it has caught up;
@@ -53,7 +53,7 @@ pub use window::Handle;
 use super::{
     Error,
     audit::{Action, Audit, NewEntry, Target},
-    catalogue::{Access, Catalogue, Snapshot, Start, Subscription},
+    catalogue::{Access, Catalogue, Snapshot, Start, Subscription, Violations},
     clock::Clock,
     identity::Identity,
     model::{MESSAGE_BYTES_MAX, Position, SubscriptionId},
@@ -319,6 +319,11 @@ impl Room {
         if !access.grants_filter(&subscription.rows) {
             let (en, zh) = ("the grant no longer shows a field that is filtered by", "授权已不再展示筛选所用字段");
             return Err(Error::invalid("filter", "NOT_GRANTED", en, zh));
+        }
+        if !access.serves(&subscription.purpose) {
+            let mut found = Violations::default();
+            found.refuse_purpose();
+            found.finish()?;
         }
         Ok((subscription.clone(), access))
     }

@@ -68,8 +68,8 @@ impl Query {
         asked.entry.grant.clone_from(&access.grant);
         let mut found = Violations::default();
         found.required("purpose", &question.purpose);
-        if !check::serves(&question.purpose, &access) {
-            check::refuse_purpose(&mut found);
+        if !access.serves(&question.purpose) {
+            found.refuse_purpose();
         }
         let partitions = access.dataset.partitions;
         if question.at_least.iter().any(|at| at.partition >= partitions) {
@@ -104,9 +104,9 @@ impl Query {
         let mut accesses = policy::readable(&snapshot, caller, self.clock.now_ms());
         accesses.retain(|access| access.grants_subject());
         let readable = !accesses.is_empty();
-        accesses.retain(|access| check::serves(purpose, access));
+        accesses.retain(|access| access.serves(purpose));
         if readable && accesses.is_empty() {
-            check::refuse_purpose(&mut found);
+            found.refuse_purpose();
         }
         found.finish()?;
         Ok(accesses)

@@ -16,19 +16,6 @@ const COMPARED_BYTES_MAX: usize = 64 << 10;
 /// A subject and its kind have at most so many bytes.
 const SUBJECT_BYTES_MAX: usize = 128;
 
-/// Whether the purpose is the grant's, or one that it begins with. An owner needs nobody's.
-pub(super) fn serves(purpose: &str, access: &Access) -> bool {
-    let granted = access.purpose.trim();
-    let rest = purpose.trim().strip_prefix(granted);
-    access.grant.is_none() || rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphanumeric()))
-}
-
-/// Tells that [`serves`] says no.
-pub(super) fn refuse_purpose(found: &mut Violations) {
-    let (en, zh) = ("must be the grant's purpose, or begin with it", "应为授权所载用途，或以其开头");
-    found.add("purpose", "PURPOSE_NOT_GRANTED", en, zh);
-}
-
 /// A record key, of whatever record.
 pub(super) fn key(found: &mut Violations, key: &str) {
     if key.is_empty() {

@@ -173,18 +173,17 @@ fn a_grant_and_a_filter_that_nobody_judged_show_nothing() {
     assert!(!rows.shows(access.record_type(), br#"{"id":"1","note":"x"}"#, &mut scratch));
 }
 
+/// What is said of a command before it is appended.
+fn judge(desk: &Desk, caller: &Identity, command: Command) -> String {
+    let standing = desk.snapshot.standing(caller).unwrap();
+    let entry = Entry::new(Actor::new(caller, false), 1, command);
+    let judged = check::fit(&entry, &desk.snapshot, &standing);
+    word(&judged.map(|()| Outcome { resource: None, changed: true, entry: None }))
+}
+
 #[test]
 fn a_grant_and_a_filter_are_judged_before_the_log() {
     let mut desk = connected_by_own(context().compile);
-    let judge = |desk: &Desk, caller: &Identity, command: Command| {
-        let standing = desk.snapshot.standing(caller).unwrap();
-        let entry = Entry::new(Actor::new(caller, false), 1, command);
-        word(&check::fit(&entry, &desk.snapshot, &standing).map(|()| Outcome {
-            resource: None,
-            changed: true,
-            entry: None,
-        }))
-    };
     let fields = |paths: &[&str]| {
         paths.iter().map(|path| FieldGrant { path: (*path).into(), treatment: Treatment::Masked }).collect()
     };
@@ -213,6 +212,23 @@ fn a_grant_and_a_filter_are_judged_before_the_log() {
     assert_eq!(judge(&desk, &system("taxation"), new("region")), "filter NOT_GRANTED");
     let change = SubscriptionChange { filter: filtered("region"), ..subscription_change(&desk, "taxation.own", None) };
     assert_eq!(judge(&desk, &system("taxation"), Command::UpdateSubscription(change)), "filter NOT_GRANTED");
+}
+
+#[test]
+fn a_subscription_names_the_grants_purpose() {
+    let desk = connected_by_own(context().compile);
+    let new = |id, purpose: &str| {
+        Command::CreateSubscription(NewSubscription { purpose: purpose.into(), ..new_subscription(id, OF_OWN) })
+    };
+    for purpose in ["核查", "核查：案件 17"] {
+        assert_eq!(judge(&desk, &system("taxation"), new("taxation.more", purpose)), "changed");
+    }
+    for purpose in ["玩", "核查员", "案件核查"] {
+        let refused = "purpose PURPOSE_NOT_GRANTED";
+        assert_eq!(judge(&desk, &system("taxation"), new("taxation.more", purpose)), refused, "{purpose}");
+        let change = SubscriptionChange { purpose: purpose.into(), ..subscription_change(&desk, "taxation.own", None) };
+        assert_eq!(judge(&desk, &system("taxation"), Command::UpdateSubscription(change)), refused, "{purpose}");
+    }
 }
 
 #[test]

@@ -94,17 +94,22 @@ impl House {
 
     /// Leaves of the grant only these fields.
     pub(crate) async fn narrow(&self, fields: &[&str]) {
+        self.change_grant(|change| change.fields = clear(fields)).await;
+    }
+
+    pub(crate) async fn change_grant(&self, what: impl FnOnce(&mut GrantChange)) {
         let old = self.city.catalogue.snapshot().grant(GRANT).unwrap().clone();
-        let change = GrantChange {
+        let mut change = GrantChange {
             id: old.id.clone(),
             expected: old.version,
-            fields: clear(fields),
+            fields: old.fields.clone(),
             rows: old.rows.clone(),
             purpose: old.purpose.clone(),
             legal_basis: old.legal_basis.clone(),
             start_ms: old.start_ms,
             end_ms: old.end_ms,
         };
+        what(&mut change);
         self.city.command(&system(OWNER), Command::UpdateGrant(change)).await;
     }
 

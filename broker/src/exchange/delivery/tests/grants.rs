@@ -181,6 +181,26 @@ async fn a_filter_narrows_and_the_cursor_passes_what_it_hides() {
 }
 
 #[tokio::test]
+async fn a_subscription_serves_the_grants_purpose_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let mut stream = house.stream(10).await;
+    house.change_grant(|change| change.purpose = "统计".into()).await;
+    let is_told = |error: &Error| {
+        let Error::InvalidField(violations) = error else { return false };
+        violations.iter().any(|one| (&*one.path, &*one.rule) == ("purpose", "PURPOSE_NOT_GRANTED"))
+    };
+    let ended = end(&mut stream).await;
+    assert!(is_told(&ended), "{ended:?}");
+    drop(stream);
+    let refused = house.try_stream(SUBSCRIPTION, 1, Vec::new()).await.map(drop).expect_err("is for another purpose");
+    assert!(is_told(&refused), "{refused:?}");
+    house.change_grant(|change| change.purpose = "核查".into()).await;
+    drop(house.try_stream(SUBSCRIPTION, 1, Vec::new()).await.expect("is for this one"));
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_subscription_is_its_subscribers_alone() {
     let directory = tempfile::tempdir().unwrap();
     let house = House::granted(directory.path()).await;

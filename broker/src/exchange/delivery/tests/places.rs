@@ -225,7 +225,8 @@ async fn more_held_than_the_bound_is_refused() {
     let house = House::with(directory.path(), options).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
     house.subscription(new_subscription(SUBSCRIPTION, DATASET)).await;
-    let second = NewSubscription { purpose: "另一用途".into(), ..new_subscription("taxation.second", DATASET) };
+    let second =
+        NewSubscription { purpose: "核查：另一批".into(), ..new_subscription("taxation.second", DATASET) };
     house.subscription(second).await;
     let held: Vec<_> = (0..4).map(|offset| Position { partition: 0, offset }).collect();
     assert!(matches!(house.try_stream(SUBSCRIPTION, 1, held).await, Err(Error::InvalidField(_))));
