@@ -198,11 +198,14 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     let (reporter, health) = tonic_health::server::health_reporter();
     let services = services(&config, &rooms, &mut registry, &readiness, &tasks).await?.add_service(health);
     let unsent = rpc::Unsent::new(&config.limits, rpc::UnsentMetrics::register(&mut registry), &tasks);
+    let descriptors = [shuqiao_proto::DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
+    let arriving = rpc::Arriving::new(&config.limits, &descriptors, rpc::ArrivingMetrics::register(&mut registry))
+        .map_err(tonic_reflection::server::Error::DecodeError)?;
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let incoming = rpc::aged(tls::incoming(listener, acceptor, &tasks), &config.limits);
-    let server = rpc::server(&config.limits, unsent)
+    let server = rpc::server(&config.limits, arriving, unsent)
         .add_routes(services)
         .serve_with_incoming_shutdown(incoming, tasks.token().cancelled_owned());
     tokio::pin!(server);

@@ -272,7 +272,9 @@ fn by_reason(reason: Reason) -> (Exit, &'static str) {
         }
         Reason::Internal => (Exit::Failure, "report it with the request id"),
         Reason::InvalidField => (Exit::Invalid, "mend the fields named above"),
-        Reason::ClientTooSlow => (Exit::Unavailable, "read faster, or with less credit, and go on"),
+        Reason::ClientTooSlow => {
+            (Exit::Unavailable, "read faster, with less credit, or send smaller batches, and go on")
+        }
         Reason::CertificateRevoked => (Exit::Denied, "ask for a new certificate"),
     }
 }

@@ -219,6 +219,9 @@ impl Limits {
         if self.message_bytes_max <= self.batch_bytes_max {
             report.mistake("limits.message_bytes_max", None, "must be larger than limits.batch_bytes_max");
         }
+        if self.arriving_bytes_max.0 / 4 < self.message_bytes_max.0 {
+            report.mistake("limits.arriving_bytes_max", None, "must be at least four times limits.message_bytes_max");
+        }
         if self.unsent_bytes_max.0 / 2 < self.message_bytes_max.0 {
             report.mistake("limits.unsent_bytes_max", None, "must be at least twice limits.message_bytes_max");
         }

@@ -317,6 +317,13 @@ section! {
         /// Bytes of one message; a larger one is refused: a call by OUT_OF_RANGE, a publish stream by BATCH_TOO_LARGE, a subscribe stream by INVALID_FIELD.
         /// Changing it: keep it above `batch_bytes_max` by what keys and framing need. Default because a batch has at most 4 MiB. Since 0.1.0.
         value message_bytes_max: Size = "5MiB", within "1MiB", "64MiB";
+        /// Bytes of messages that are still arriving, of one department at most a quarter; further ones are left with their senders until there is room.
+        /// Changing it: more suits many large batches over slow lines, and costs as much memory. At least four times `message_bytes_max`. Default because
+        /// each department may then have three of the largest messages on their way. Since 0.1.0.
+        value arriving_bytes_max: Size = "64MiB", within "4MiB", "64GiB";
+        /// A message that is not whole after so long is given up (CLIENT_TOO_SLOW), the time included that it waits for room. Changing it: slow lines may
+        /// need more for a large batch. Default because the largest message then needs less than a megabit a second. Since 0.1.0.
+        value arrival_timeout: Duration = "1m", within "1s", "10m";
         /// Records of one published batch. Changing it: publishers are told when they open a stream. Default because what a batch
         /// costs beside its records is spread over enough of them by then. Since 0.1.0.
         value batch_records_max: u32 = 1000, within 1, 10000;

@@ -197,8 +197,8 @@ pub enum Error {
     /// A checksum does not match.
     #[error("stored data fails its checksum")]
     DataLoss(#[source] Cause),
-    /// The client did not read for too long.
-    #[error("the client did not read for too long")]
+    /// The client did not read for too long, or left a message unfinished.
+    #[error("the client did not read, or did not finish a message, for too long")]
     ClientTooSlow,
     /// The certificate was revoked while it was in use.
     #[error("the certificate has been revoked")]

@@ -112,6 +112,8 @@ pub(super) fn open_first() -> Error {
 pub(super) fn unreadable(status: &Status, too_large: impl FnOnce() -> Error) -> Option<Error> {
     match status.code() {
         Code::OutOfRange => Some(too_large()),
+        // It was not whole in time (`rpc::server`).
+        Code::ResourceExhausted => Some(Error::ClientTooSlow),
         Code::Internal | Code::Unimplemented => {
             let en = "the message cannot be read: compare the protocol's version";
             Some(Error::invalid("request", "UNREADABLE", en, "无法解析消息，请核对协议版本"))

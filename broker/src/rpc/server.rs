@@ -9,6 +9,8 @@
 //! | `connection_age_max` | [`server`]: GOAWAY (NO_ERROR); streams go on |
 //! | `connection_age_grace` | [`aged`]: the connection is closed |
 //! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE for a call, INVALID_ARGUMENT with its reason for a stream; the connection goes on |
+//! | `arriving_bytes_max` | [`Arriving`]: what is beyond waits at the client, held back by the windows |
+//! | `arrival_timeout` | [`Arriving`]: the call or the stream ends (CLIENT_TOO_SLOW); the connection goes on |
 //! | `unsent_bytes_max` | [`Unsent`]: the call is refused (QUOTA_EXHAUSTED); the connection goes on |
 //! | `unread_timeout` | [`Unsent`] for the answer of a call, `rpc::exchange` for a stream: it ends (CLIENT_TOO_SLOW); the connection goes on |
 //! | the others | the rooms that they bound: `tls`, `exchange::publishing`, `exchange::query` |
@@ -16,6 +18,7 @@
 //! Bytes that a client may send unasked for are bounded by the windows below.
 
 mod age;
+mod arriving;
 mod unsent;
 
 #[cfg(test)]
@@ -24,6 +27,7 @@ mod tests;
 use std::time::Duration;
 
 pub use age::{Aged, aged};
+pub use arriving::{Admitted, Arriving, ArrivingMetrics};
 use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 pub use unsent::{Guarded, Unsent, UnsentMetrics};
@@ -38,8 +42,8 @@ const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 /// on the same connection. Fixed: a window that adapts to the line would adapt to a flood.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
-/// A server builder that keeps `limits`, and counts answers in `unsent`. What it serves comes through [`aged`].
-pub fn server(limits: &Limits, unsent: Unsent) -> Server<Stack<Unsent, Identity>> {
+/// A server builder that keeps `limits`, counts requests in `arriving` and answers in `unsent`. What it serves comes through [`aged`].
+pub fn server(limits: &Limits, arriving: Arriving, unsent: Unsent) -> Server<Stack<Unsent, Stack<Arriving, Identity>>> {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection_max)
         .http2_max_header_list_size(limits.header_bytes_max.bytes_u32())
@@ -52,5 +56,6 @@ pub fn server(limits: &Limits, unsent: Unsent) -> Server<Stack<Unsent, Identity>
         // Without `max_connection_age_grace`: with it tonic 0.14 never says GOAWAY and cuts the connection at the end of both (see `connection_timeout_future`
         // there). The grace is kept by `aged`.
         .max_connection_age(limits.connection_age_max)
+        .layer(arriving)
         .layer(unsent)
 }

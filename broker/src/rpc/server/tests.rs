@@ -2,6 +2,7 @@
 //!
 //! Where a test waits for an hour, tokio's clock is paused: it moves on when nothing else can happen, and sockets are looked at before it does.
 
+mod arriving;
 mod unsent;
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
@@ -72,6 +73,11 @@ impl tower::Service<http::Request<Body>> for Deaf {
     }
 }
 
+fn arriving(limits: &Limits) -> Arriving {
+    let descriptors = [shuqiao_proto::DESCRIPTOR_SET];
+    Arriving::new(limits, &descriptors, ArrivingMetrics::default()).expect("descriptors")
+}
+
 /// A server with these limits, health checks and [`Deaf`].
 async fn serve(limits: &Limits) -> (SocketAddr, Tasks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
@@ -79,7 +85,7 @@ async fn serve(limits: &Limits) -> (SocketAddr, Tasks) {
     let (_, health) = tonic_health::server::health_reporter();
     let tasks = Tasks::default();
     let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
-    let router = server(limits, unsent).add_service(health).add_service(Deaf);
+    let router = server(limits, arriving(limits), unsent).add_service(health).add_service(Deaf);
     let incoming = aged(TcpListenerStream::new(listener), limits);
     let stop = tasks.token();
     tasks.spawn("server", async move {

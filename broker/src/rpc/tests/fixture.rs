@@ -66,7 +66,10 @@ impl Site {
         let address = listener.local_addr().expect("bound");
         let server = Tasks::default();
         let unsent = crate::rpc::Unsent::new(&limits(), crate::rpc::UnsentMetrics::default(), &server);
-        let router = crate::rpc::server(&limits(), unsent)
+        let descriptors = [shuqiao_proto::DESCRIPTOR_SET];
+        let arriving =
+            crate::rpc::Arriving::new(&limits(), &descriptors, crate::rpc::ArrivingMetrics::default()).unwrap();
+        let router = crate::rpc::server(&limits(), arriving, unsent)
             .add_service(InterceptedService::new(catalogue, introduce))
             .add_service(InterceptedService::new(audit, introduce));
         let incoming = crate::rpc::aged(TcpListenerStream::new(listener), &limits());

@@ -9,7 +9,7 @@ const ANSWER_BYTES: usize = 1 << 20;
 
 /// A service whose every answer is long.
 #[derive(Clone)]
-struct Wordy;
+pub(super) struct Wordy;
 
 impl NamedService for Wordy {
     const NAME: &'static str = "test.Wordy";
@@ -52,7 +52,7 @@ async fn serve_wordy(limits: &Limits) -> (SocketAddr, Unsent, Tasks) {
     let tasks = Tasks::default();
     let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
     let (_, health) = tonic_health::server::health_reporter();
-    let router = server(limits, unsent.clone()).add_service(health).add_service(Wordy);
+    let router = server(limits, arriving(limits), unsent.clone()).add_service(health).add_service(Wordy);
     let incoming = aged(TcpListenerStream::new(listener), limits);
     let stop = tasks.token();
     tasks.spawn("server", async move {
