@@ -336,7 +336,7 @@ section! {
         /// because each occupies a thread while it reads, and most are short. Since 0.1.0.
         value queries_at_once_max: usize = 64, within 1, 10000;
         /// Bytes of answers to calls that wait to be read, of one department at most a half; beyond, calls are told to come back (QUOTA_EXHAUSTED). A quarter as
-        /// much again bounds what subscribers that are behind have not read; beyond, each reads in small steps. Changing it: more suits many large answers over
+        /// much again bounds what subscribers that are behind have not read, those of one department by half of that; beyond, each reads in small steps. Changing it: more suits many large answers over
         /// slow lines, and costs as much memory. At least twice `message_bytes_max`. Default because each department may then have a dozen of the largest
         /// answers on their way. Since 0.1.0.
         value unsent_bytes_max: Size = "128MiB", within "4MiB", "64GiB";

@@ -25,9 +25,9 @@ impl Count {
         Arc::new(Self { shown: Some(gauge), bound, ..Self::default() })
     }
 
-    /// Nothing yet, as a part of another count. Who waits is told when it is nothing again.
-    pub(super) fn within(other: &Arc<Self>) -> Arc<Self> {
-        Arc::new(Self { within: Some(other.clone()), bound: 1, ..Self::default() })
+    /// Nothing yet, as a part of another count.
+    pub(super) fn within(other: &Arc<Self>, bound: usize) -> Arc<Self> {
+        Arc::new(Self { within: Some(other.clone()), bound, ..Self::default() })
     }
 
     pub(super) fn add(&self, bytes: usize) {
@@ -55,6 +55,12 @@ impl Count {
 
     pub(super) fn get(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What may still be added, here and to what it is within.
+    pub(super) fn left(&self) -> usize {
+        let own = self.bound.saturating_sub(self.get());
+        self.within.as_ref().map_or(own, |within| own.min(within.left()))
     }
 
     /// Resolves when the count falls below its bound, heard from this call on: ask for it first, then look at the count.
@@ -119,7 +125,7 @@ mod tests {
     #[test]
     fn who_waits_is_told_when_the_bound_is_crossed_and_at_no_other_time() {
         let all = Count::shown(Gauge::default(), 100);
-        let own = Count::within(&all);
+        let own = Count::within(&all, 1);
         all.add(90);
         own.add(20);
         let (less, nothing) = (all.falls(), own.falls());
@@ -130,5 +136,18 @@ mod tests {
         let (less, nothing) = (all.falls(), own.falls());
         own.subtract(9);
         assert_eq!((less.now_or_never(), nothing.now_or_never()), (None, Some(())));
+    }
+
+    #[test]
+    fn what_is_left_is_what_is_left_everywhere() {
+        let all = Count::shown(Gauge::default(), 100);
+        let (one, other) = (Count::within(&all, 50), Count::within(&all, 50));
+        assert_eq!((one.left(), other.left()), (50, 50));
+        one.add(40);
+        assert_eq!((one.left(), other.left()), (10, 50));
+        other.add(45);
+        assert_eq!((one.left(), other.left(), all.left()), (10, 5, 15));
+        one.add(30);
+        assert_eq!((one.left(), other.left()), (0, 0));
     }
 }

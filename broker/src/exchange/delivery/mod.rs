@@ -14,8 +14,8 @@
 //! - a batch leaves when its audit entry is durable. Entries of several batches are on their way at once; batches keep their order;
 //! - an entry is decoded and judged once, projected and encoded once for each distinct view, whatever the number of subscribers;
 //! - nobody waits for a slow subscriber: the tail goes on, and who falls behind reads the log until it has caught up;
-//! - what streams have read from the log and their clients have not is bounded for all together ([`Options::held_bytes_max`]), and counted before it is read:
-//!   beyond, who is behind reads little, and only when nothing of its own is held;
+//! - what streams have read from the log and their clients have not is bounded for all together ([`Options::held_bytes_max`]) and, by half of that, for each
+//!   department, and counted before it is read: beyond, who is behind reads little, and only when nothing of its own is held;
 //! - who is at the tail goes on whatever the others hold. What leaves the tail before its client has read it is bounded per stream
 //!   ([`Options::unacknowledged_bytes_max`]), not for all together; streams of one dataset share it;
 //! - the cursor stands behind the oldest record that is not acknowledged, and is durable within [`Options::cursor_delay`] and a write;
@@ -40,7 +40,11 @@ mod window;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +60,7 @@ use super::{
     catalogue::{Access, Catalogue, Snapshot, Start, Subscription, Violations},
     clock::Clock,
     identity::Identity,
-    model::{MESSAGE_BYTES_MAX, Position, SubscriptionId},
+    model::{DepartmentAlias, MESSAGE_BYTES_MAX, Position, SubscriptionId},
     policy,
     refusal::refuse,
 };
@@ -68,6 +72,9 @@ use crate::{
 use count::Count;
 use cursors::Cursors;
 use feed::Feeds;
+
+/// One department holds this part of [`Options::held_bytes_max`] at most.
+const DEPARTMENT_SHARE: usize = 2;
 
 /// The bounds of delivery.
 #[derive(Clone, Debug)]
@@ -145,6 +152,8 @@ struct Room {
     live: Mutex<Live>,
     /// See [`Options::held_bytes_max`].
     held: Arc<Count>,
+    /// Parts of it, of departments that have streams.
+    departments: Mutex<HashMap<DepartmentAlias, Weak<Count>>>,
 }
 
 impl std::fmt::Debug for Room {
@@ -202,9 +211,9 @@ impl Delivery {
         tasks: &Tasks,
     ) -> Result<Arc<Self>, Error> {
         let cursors = Cursors::open(log.clone(), catalogue.clone(), &options, clock.clone(), tasks).await?;
-        let (tasks, live) = (tasks.clone(), Mutex::default());
+        let (tasks, live, departments) = (tasks.clone(), Mutex::default(), Mutex::default());
         let held = Count::shown(options.metrics.held(), options.held_bytes_max);
-        let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live, held };
+        let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live, held, departments };
         Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
     }
 
@@ -299,9 +308,16 @@ impl Room {
         &self.options.metrics
     }
 
-    /// Whether streams hold as much as they may.
-    fn is_full(&self) -> bool {
-        self.held.get() >= self.options.held_bytes_max
+    /// What all streams of a department hold.
+    fn held_by(&self, department: &DepartmentAlias) -> Arc<Count> {
+        let mut departments = self.departments.lock();
+        if let Some(count) = departments.get(department).and_then(Weak::upgrade) {
+            return count;
+        }
+        departments.retain(|_, count| count.strong_count() > 0);
+        let count = Count::within(&self.held, self.options.held_bytes_max / DEPARTMENT_SHARE);
+        departments.insert(department.clone(), Arc::downgrade(&count));
+        count
     }
 
     /// The caller's subscription, and what it shows now.

@@ -60,8 +60,8 @@ pub(super) struct Reading {
 pub(super) enum For {
     /// A tail: what is made of them.
     Tail(Arc<Count>),
-    /// One stream: all that they are.
-    Stream(Arc<Count>),
+    /// One stream: all that they are, and what its department is about to read.
+    Stream { held: Arc<Count>, of_department: Arc<Count> },
 }
 
 /// What the view knows of one entry.
@@ -98,10 +98,12 @@ impl Reading {
     /// The next entries, at least one. Waits at the log's end.
     pub(super) async fn next(&mut self) -> Result<Vec<Arc<Arrival>>, Error> {
         if self.waiting.is_empty() {
-            let entries = if matches!(self.whom, For::Stream(_)) {
-                self.read_for_stream().await?
-            } else {
-                self.reader.next(ENTRIES_MAX, BYTES_MAX).await?
+            let entries = match &self.whom {
+                For::Stream { of_department, .. } => {
+                    let of_department = of_department.clone();
+                    self.read_for_stream(&of_department).await?
+                }
+                For::Tail(_) => self.reader.next(ENTRIES_MAX, BYTES_MAX).await?,
             };
             self.waiting = entries.into();
         }
@@ -128,7 +130,7 @@ impl Reading {
             };
             arrivals.push(Arc::new(match &self.whom {
                 For::Tail(projected) => Arrival::in_tail(position, record, projected),
-                For::Stream(held) => Arrival::in_stream(position, record, held),
+                For::Stream { held, .. } => Arrival::in_stream(position, record, held),
             }));
             if let (Some(judged), Some(reserved)) = (self.waiting.pop_front(), &mut self.reserved) {
                 reserved.let_go(entry_bytes(&judged));
@@ -139,11 +141,10 @@ impl Reading {
     }
 
     /// Reads for one stream. What that may bring is counted first: streams that read at once, as all do after a start, would else find the same room.
-    async fn read_for_stream(&mut self) -> Result<Vec<StoredEntry>, Error> {
-        // The less is left for all streams, the less one takes of it.
-        let left = self.room.options.held_bytes_max.saturating_sub(self.room.held.get());
-        let bytes_max = (left / PART_OF_WHAT_IS_LEFT).clamp(LITTLE_BYTES, BYTES_MAX);
-        let mut reserved = Reserved::new(&self.room.held, bytes_max);
+    async fn read_for_stream(&mut self, of_department: &Arc<Count>) -> Result<Vec<StoredEntry>, Error> {
+        // The less is left for its department, or for all streams, the less one takes of it.
+        let bytes_max = (of_department.left() / PART_OF_WHAT_IS_LEFT).clamp(LITTLE_BYTES, BYTES_MAX);
+        let mut reserved = Reserved::new(of_department, bytes_max);
         let read = tokio::time::timeout(RESERVED_MAX, self.reader.next(ENTRIES_MAX, bytes_max)).await;
         let entries = match read {
             Ok(read) => read?,

@@ -86,6 +86,8 @@ pub struct Stream {
     preparing: FuturesOrdered<BoxFuture<'static, Result<Prepared, Error>>>,
     /// Bytes of what it has read from the log and its client has not read.
     held: Arc<Count>,
+    /// The same of all streams of its department.
+    of_department: Arc<Count>,
     moved: watch::Receiver<()>,
     changes: watch::Receiver<u64>,
     cursor_moves: watch::Receiver<()>,
@@ -120,6 +122,7 @@ impl Stream {
         open: &Open,
     ) -> Self {
         let room = place.room.clone();
+        let of_department = room.held_by(&caller.department);
         room.metrics().opened();
         let window = Window {
             credit: u64::from(open.credit),
@@ -147,7 +150,9 @@ impl Stream {
             catch_up: None,
             turn: 0,
             preparing: FuturesOrdered::new(),
-            held: Count::within(&room.held),
+            // Who waits for it is told when it is nothing again.
+            held: Count::within(&of_department, 1),
+            of_department,
             moved: feed.tail.moved(),
             feed,
             changes: room.catalogue.changes(),
@@ -238,7 +243,8 @@ impl Stream {
     async fn advance(&mut self) -> Result<Event, Error> {
         let draining = self.room().tasks.token();
         let taken_over = self.shared.place.taken_over.clone();
-        let (held, held_by_all) = (self.held.clone(), self.room().held.clone());
+        let (held, of_department) = (self.held.clone(), self.of_department.clone());
+        let held_by_all = self.room().held.clone();
         loop {
             self.check()?;
             if let Some(cursor) = self.cursor_moved()? {
@@ -251,8 +257,8 @@ impl Stream {
             }
             let in_tail = reads && self.is_in_tail();
             // Before the counts are looked at: what falls in between wakes the stream again.
-            let (nothing, less) = (held.falls(), held_by_all.falls());
-            let may_begin = held.get() == 0 || !self.room().is_full();
+            let (nothing, less_of_department, less) = (held.falls(), of_department.falls(), held_by_all.falls());
+            let may_begin = held.get() == 0 || of_department.left() > 0;
             let mut catch_up = self.catch_up.as_mut().filter(|_| reads);
             if let Some(one) = &mut catch_up {
                 one.begun |= may_begin;
@@ -270,6 +276,7 @@ impl Stream {
                 Some(read) = catch_up => self.take_read(read?),
                 () = std::future::ready(()), if in_tail => self.take_tail(),
                 () = nothing, if waits => {}
+                () = less_of_department, if waits => {}
                 () = less, if waits => {}
                 _ = self.moved.changed(), if reads => {}
                 () = self.shared.wake.notified() => {}
@@ -423,9 +430,9 @@ impl Stream {
                 .filter_map(|partition| Some((*partition, *self.next.get(usize::try_from(*partition).ok()?)?)))
                 .collect();
             let (room, dataset) = (self.room().clone(), self.access.dataset.clone());
-            let held = self.held.clone();
+            let whom = For::Stream { held: self.held.clone(), of_department: self.of_department.clone() };
             let read = async move {
-                let reading = Reading::open(room, dataset, &from, For::Stream(held)).await?;
+                let reading = Reading::open(room, dataset, &from, whom).await?;
                 read_on(reading).await
             };
             self.catch_up = Some(CatchUp { partitions: behind, read: Box::pin(read), begun: false });

@@ -245,7 +245,8 @@ async fn what_clients_have_not_read_is_bounded_for_all_together() {
     const STREAMS: usize = 12;
     const RECORDS: usize = 2_000;
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { tail_bytes_max: 10_000, held_bytes_max: 400_000, ..options() };
+    // A department has half of it.
+    let options = Options { tail_bytes_max: 10_000, held_bytes_max: 800_000, ..options() };
     let house = House::with(directory.path(), options).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
     house.publish(many(1, RECORDS as u64)).await;
@@ -302,7 +303,7 @@ async fn streams_that_read_at_once_leave_each_other_room() {
     const STREAMS: usize = 32;
     const HELD_MAX: usize = 16 << 20;
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { tail_bytes_max: 10_000, held_bytes_max: HELD_MAX, ..options() };
+    let options = Options { tail_bytes_max: 10_000, held_bytes_max: 2 * HELD_MAX, ..options() };
     let house = House::with(directory.path(), options).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
     // So that the first of them reads a whole mebibyte.
@@ -335,12 +336,49 @@ async fn streams_that_read_at_once_leave_each_other_room() {
 }
 
 #[tokio::test]
+async fn what_one_department_leaves_unread_takes_no_room_from_another() {
+    const HELD_MAX: usize = 16 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { tail_bytes_max: 10_000, held_bytes_max: HELD_MAX, ..options() };
+    let house = House::with(directory.path(), options).await;
+    house.grant(new_grant(GRANT, DATASET, "taxation")).await;
+    let wide = |n: u64| NewRecord {
+        payload: format!(r#"{{"id":"k{n}",{:3000}"region":"320600"}}"#, "").into(),
+        ..upsert(n, &format!("k{n}"), "320600")
+    };
+    house.publish((1..=800).map(wide).collect()).await;
+    let (mut streams, mut unread) = (Vec::new(), Vec::new());
+    for number in 0..24 {
+        let id = format!("taxation.slow-{number}");
+        house.subscription(new_subscription(&id, DATASET)).await;
+        let mut stream = house.try_stream(&id, 10_000, Vec::new()).await.unwrap();
+        while let Ok(event) = tokio::time::timeout(Duration::from_millis(20), stream.next()).await {
+            unread.push(event.unwrap());
+        }
+        streams.push(stream);
+    }
+    let held = house.delivery.held_bytes();
+    assert!((HELD_MAX / 2..HELD_MAX / 2 + 24 * (128 << 10)).contains(&held), "{held}");
+    // The owner reads in large steps as if nobody else were there.
+    let own = new_subscription("market-supervision.own", DATASET);
+    house.city.command(&system(OWNER), Command::CreateSubscription(own)).await;
+    let open = Open { subscription: "market-supervision.own".into(), credit: 10_000, ..Open::default() };
+    let mut own = house.delivery.subscribe(&std::sync::Arc::new(system(OWNER)), open).await.unwrap();
+    let first = batch(&mut own).await;
+    let read = house.delivery.held_bytes() - held;
+    assert!(read > 256 << 10, "{read}");
+    drop((own, first, streams, unread));
+    assert_eq!(house.delivery.held_bytes(), 0);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_stream_goes_on_when_another_lets_go() {
     let directory = tempfile::tempdir().unwrap();
     // Nothing else wakes it within the test.
     let options = Options {
         tail_bytes_max: 10_000,
-        held_bytes_max: 300_000,
+        held_bytes_max: 600_000,
         batch_records_max: 20,
         batches_in_flight_max: 1,
         check_interval: Duration::from_secs(3_600),
