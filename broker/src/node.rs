@@ -196,11 +196,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     let rooms = Rooms::open(&config, &mut registry, &tasks).await?;
     readiness::watch(&rooms, &readiness, &tasks);
     let (reporter, health) = tonic_health::server::health_reporter();
-    let services = services(&config, &rooms, &mut registry, &readiness, &tasks).await?.add_service(health);
     let unsent = rpc::Unsent::new(&config.limits, rpc::UnsentMetrics::register(&mut registry), &tasks);
     let descriptors = [shuqiao_proto::DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
     let arriving = rpc::Arriving::new(&config.limits, &descriptors, rpc::ArrivingMetrics::register(&mut registry))
         .map_err(tonic_reflection::server::Error::DecodeError)?;
+    let services = services(&config, &rooms, &mut registry, &readiness, &unsent, &tasks).await?.add_service(health);
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
@@ -242,6 +242,7 @@ async fn services(
     rooms: &Rooms,
     registry: &mut prometheus_client::registry::Registry,
     readiness: &Readiness,
+    unsent: &rpc::Unsent,
     tasks: &Tasks,
 ) -> Result<Routes, Error> {
     let key = pki::receipt_key(&config.receipt_key_path())?;
@@ -290,7 +291,7 @@ async fn services(
         .build_v1()?;
     let administration = Administration::new(rooms.catalogue.clone(), rooms.audit.clone());
     Recovery::new(rooms.catalogue.clone(), rooms.audit.clone()).watch(tasks);
-    let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone());
+    let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone(), unsent.clone());
     let unread_timeout = config.limits.unread_timeout;
     let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, unread_timeout, tasks: tasks.clone() };
     let audit = rpc::audit::AuditRpc { reading: Reading::new(rooms.catalogue.clone(), rooms.audit.clone()) };
@@ -309,7 +310,7 @@ async fn services(
     };
     let bytes = config.limits.message_bytes_max.bytes();
     Ok(Routes::new(reflection)
-        .add_service(NodeServiceServer::new(node))
+        .add_service(NodeServiceServer::new(node).max_decoding_message_size(bytes))
         .add_service(
             ExchangeServiceServer::new(exchange).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
         )

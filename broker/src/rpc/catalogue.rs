@@ -8,7 +8,7 @@ use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{convert, peer, resources, status};
+use super::{Unsent, convert, peer, resources, status};
 use crate::{
     exchange::{
         Error,
@@ -19,7 +19,7 @@ use crate::{
         },
         delivery::Delivery,
         identity::Identity,
-        model::MalformedId,
+        model::{MalformedId, PARTITIONS_MAX},
     },
     shutdown::Tasks,
 };
@@ -37,6 +37,8 @@ pub struct CatalogueRpc {
     /// What commands run on.
     tasks: Tasks,
     turns: Arc<Semaphore>,
+    /// Where answers find room.
+    unsent: Unsent,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -45,10 +47,29 @@ type Answer<T> = Result<Response<T>, Status>;
 /// messages of 4 MiB.
 const PAGE_BYTES_MAX: usize = 2 << 20;
 
+/// Bytes that a resource has beyond what the command says of it, at most: etag, times, fields that never change and may be left out, framing.
+const ADDED_BYTES_MAX: usize = 384;
+/// Bytes of a position in a message, at most: two tags and a length, a partition below [`PARTITIONS_MAX`], an offset.
+const POSITION_BYTES_MAX: usize = 2 + 3 + 11;
+/// Bytes of the start and the cursor that a subscription has and the command does not say.
+const PLACES_BYTES_MAX: usize = 2 * (PARTITIONS_MAX as usize * POSITION_BYTES_MAX + 8);
+/// Bytes of what a record type's title (the profile bounds it) and digest add.
+const DESCRIBED_BYTES_MAX: usize = 512;
+
+/// Bytes of the answer to a command, at most. An answer is the resource as it is now: what the message says of it, and what the node adds.
+pub(super) fn answer_bytes_max(message_bytes: usize, command: &Command) -> usize {
+    let more = match command {
+        Command::CreateSubscription(_) | Command::UpdateSubscription(_) => PLACES_BYTES_MAX,
+        Command::CreateRecordType(_) => DESCRIBED_BYTES_MAX + resources::PROBLEMS_BYTES_MAX,
+        _ => 0,
+    };
+    message_bytes + ADDED_BYTES_MAX + more
+}
+
 impl CatalogueRpc {
-    /// Over the rooms of one node; commands run on `tasks`.
-    pub fn new(administration: Administration, delivery: Arc<Delivery>, tasks: Tasks) -> Self {
-        Self { administration, delivery, tasks, turns: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX)) }
+    /// Over the rooms of one node; commands run on `tasks` once there is room for their answer in `unsent`.
+    pub fn new(administration: Administration, delivery: Arc<Delivery>, tasks: Tasks, unsent: Unsent) -> Self {
+        Self { administration, delivery, tasks, turns: Arc::new(Semaphore::new(COMMANDS_AT_ONCE_MAX)), unsent }
     }
 
     /// Carries a command out to its end, whether or not the caller waits for it: a call that is cancelled is dropped, and a command that stands must be on the
@@ -64,8 +85,9 @@ impl CatalogueRpc {
         executing.await.unwrap_or_else(|error| Err(Error::internal(error)))
     }
 
-    /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`.
-    async fn change<M, T>(
+    /// Carries out what `read` makes of a message, and shows the resource as it is now with `show`. A caller that left no room for the answer is refused
+    /// before anything is done: told so afterwards, it would find its own change in the way of the repeat.
+    async fn change<M: Message, T>(
         &self,
         name: &'static str,
         request: Request<M>,
@@ -73,11 +95,15 @@ impl CatalogueRpc {
         show: impl FnOnce(Resource) -> Option<T>,
     ) -> Answer<T> {
         let (caller, _) = peer::caller(&request)?;
-        let command = self.read(&caller, name, read(request.into_inner())).await?;
+        let message = request.into_inner();
+        let message_bytes = message.encoded_len();
+        let command = self.read(&caller, name, read(message)).await?;
+        let room = self.unsent.keep(&caller.department, answer_bytes_max(message_bytes, &command));
+        let room = room.map_err(status::of)?;
         let outcome = self.execute(caller, command).await.map_err(status::of)?;
         // The state machine answers with the kind of resource that the command names.
         let shown = outcome.resource.and_then(show).ok_or_else(|| Error::internal(WrongKind));
-        shown.map(Response::new).map_err(status::of)
+        shown.map(|shown| room.accompany(shown)).map_err(status::of)
     }
 
     /// A message that makes no command is refused, and the refusal is on the trail.

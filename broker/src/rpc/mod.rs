@@ -17,4 +17,4 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-pub use server::{Admitted, Aged, Arriving, ArrivingMetrics, Guarded, Unsent, UnsentMetrics, aged, server};
+pub use server::{Admitted, Aged, Arriving, ArrivingMetrics, Guarded, Room, Unsent, UnsentMetrics, aged, server};

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use prost::Message;
 use shuqiao_proto::v1;
 use shuqiao_schemas::engine::Problem;
 
@@ -170,6 +171,29 @@ pub(super) fn department_change(
     fields.finish(read.map(|(alias, expected)| DepartmentChange { alias, expected, display_name, roles }))
 }
 
+/// Characters of each text of a problem that is told of a record type; it may quote the document.
+const PROBLEM_CHARACTERS_MAX: usize = 500;
+/// Bytes of the problems that are told of one record type: as many as fit. One alone is smaller.
+pub(super) const PROBLEMS_BYTES_MAX: usize = 16 << 10;
+
+/// Why this software cannot compile a record type, as far as it fits.
+fn problems(found: &[Problem]) -> Vec<v1::FieldViolation> {
+    let short = |text: &str| text.chars().take(PROBLEM_CHARACTERS_MAX).collect::<String>();
+    let problem = |one: &Problem| v1::FieldViolation {
+        path: short(&one.pointer),
+        rule: one.flaw.code().to_owned(),
+        message_en: short(&one.flaw.to_string()),
+        message_zh: short(&one.flaw.message_zh()),
+    };
+    let mut bytes = 0;
+    let fits = |one: &v1::FieldViolation| {
+        // With its tag and length.
+        bytes += one.encoded_len() + 4;
+        bytes <= PROBLEMS_BYTES_MAX
+    };
+    found.iter().map(problem).take_while(fits).collect()
+}
+
 /// A record type without its documents, as lists show it.
 pub(super) fn listed_record_type(one: &OwnRecordType) -> v1::RecordType {
     let (title, digest, problems) = match &one.compiled {
@@ -179,14 +203,8 @@ pub(super) fn listed_record_type(one: &OwnRecordType) -> v1::RecordType {
             (title.unwrap_or_default(), compiled.digest().to_vec(), Vec::new())
         }
         Err(error) => {
-            let problem = |one: &Problem| v1::FieldViolation {
-                path: one.pointer.clone(),
-                rule: one.flaw.code().to_owned(),
-                message_en: one.flaw.to_string(),
-                message_zh: one.flaw.message_zh(),
-            };
             let digest = ring::digest::digest(&ring::digest::SHA256, one.schema.as_bytes());
-            (String::new(), digest.as_ref().to_vec(), error.problems().iter().map(problem).collect())
+            (String::new(), digest.as_ref().to_vec(), problems(error.problems()))
         }
     };
     v1::RecordType {

@@ -11,7 +11,7 @@
 //! | `message_bytes_max` | each service's `max_decoding_message_size`: OUT_OF_RANGE for a call, INVALID_ARGUMENT with its reason for a stream; the connection goes on |
 //! | `arriving_bytes_max` | [`Arriving`]: what is beyond waits at the client, held back by the windows |
 //! | `arrival_timeout` | [`Arriving`]: the call or the stream ends (CLIENT_TOO_SLOW); the connection goes on |
-//! | `unsent_bytes_max` | [`Unsent`]: the call is refused (QUOTA_EXHAUSTED); the connection goes on |
+//! | `unsent_bytes_max` | [`Unsent`]: the call is refused (QUOTA_EXHAUSTED), a command before it is carried out; the connection goes on |
 //! | `unread_timeout` | [`Unsent`] for the answer of a call, `rpc::exchange` for a stream: it ends (CLIENT_TOO_SLOW); the connection goes on |
 //! | the others | the rooms that they bound: `tls`, `exchange::publishing`, `exchange::query` |
 //!
@@ -30,7 +30,7 @@ pub use age::{Aged, aged};
 pub use arriving::{Admitted, Arriving, ArrivingMetrics};
 use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
-pub use unsent::{Guarded, Unsent, UnsentMetrics};
+pub use unsent::{Guarded, Room, Unsent, UnsentMetrics};
 
 use crate::config::Limits;
 

@@ -22,5 +22,6 @@ mod revocation;
 mod sequences;
 mod slow_clients;
 mod trail;
+mod unread_answers;
 mod views;
 mod walkthrough;

@@ -4,6 +4,9 @@
 //! counted, from when it is encoded until its call ends, against a bound for the node (`limits.unsent_bytes_max`), of which one department has a half at most: beyond,
 //! a call is told to come back (QUOTA_EXHAUSTED). And what is not read within `limits.unread_timeout` is taken back: the client finds CLIENT_TOO_SLOW.
 //!
+//! A question may be refused once it is answered: whoever comes again asks it again. A command may not: what it did would stand, and its repeat would be judged as
+//! another one. So it has room kept for its answer first ([`Unsent::keep`]), and an answer that comes with its [`Room`] is never refused.
+//!
 //! Streams are bounded where they are written (`rpc::answers`) and pass.
 
 use std::{
@@ -58,7 +61,12 @@ impl UnsentMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("shuqiao_answers");
-        registry.register_with_unit("unsent", "Answers that wait to be read", Unit::Bytes, metrics.bytes.clone());
+        registry.register_with_unit(
+            "unsent",
+            "Answers that wait to be read, and room kept for some",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
         registry.register("refused", "Calls refused for want of room for their answer", metrics.refused.clone());
         registry.register("taken_back", "Answers that nobody read in time", metrics.taken_back.clone());
         metrics
@@ -73,6 +81,40 @@ pub struct Unsent(Arc<Shared>);
 impl std::fmt::Debug for Unsent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Unsent").field("bytes_max", &self.0.bytes_max).finish_non_exhaustive()
+    }
+}
+
+/// Room that is kept for the answer of a call. It goes with the response to where answers are counted ([`Room::accompany`]); dropped before, it is free again.
+#[derive(Clone)]
+pub struct Room(Arc<Kept>);
+
+/// Without whose it is.
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("bytes", &self.0.bytes).finish_non_exhaustive()
+    }
+}
+
+struct Kept {
+    shared: Arc<Shared>,
+    department: Option<DepartmentAlias>,
+    bytes: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.subtract(&self.department, self.bytes);
+        self.shared.show(&state);
+    }
+}
+
+impl Room {
+    /// Lets the answer take this room.
+    pub fn accompany<T>(self, answer: T) -> tonic::Response<T> {
+        let mut response = tonic::Response::new(answer);
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -124,9 +166,22 @@ impl Unsent {
         Self(shared)
     }
 
+    /// Keeps room for an answer of at most so many bytes, its framing included, so that a call that finds none is refused before anything is done.
+    ///
+    /// # Errors
+    /// [`Error::QuotaExhausted`].
+    pub fn keep(&self, department: &DepartmentAlias, bytes: usize) -> Result<Room, Error> {
+        let department = Some(department.clone());
+        if !self.0.count(&mut self.0.state.lock(), &department, bytes) {
+            return Err(no_room());
+        }
+        Ok(Room(Arc::new(Kept { shared: self.0.clone(), department, bytes })))
+    }
+
     /// Counts the answer if it is whole; a stream passes.
     async fn hold(&self, department: Option<DepartmentAlias>, response: Response<Body>) -> Response<Body> {
-        let (parts, mut body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        let room = parts.extensions.remove::<Room>();
         if body.is_end_stream() {
             return Response::from_parts(parts, body);
         }
@@ -158,19 +213,20 @@ impl Unsent {
                 return Response::from_parts(parts, Body::new(Begun { begin, body }));
             }
         };
-        match self.0.admit(department, data, trailers) {
+        match self.0.admit(department, data, trailers, room) {
             Some(answer) => Response::from_parts(parts, Body::new(answer)),
-            None => {
-                let what = "room for answers that wait to be read";
-                status::of(Error::QuotaExhausted { what, retry_after: RETRY_AFTER }).into_http()
-            }
+            None => status::of(no_room()).into_http(),
         }
     }
 
     #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::rpc) fn bytes(&self) -> usize {
         self.0.state.lock().bytes
     }
+}
+
+fn no_room() -> Error {
+    Error::QuotaExhausted { what: "room for answers that wait to be read", retry_after: RETRY_AFTER }
 }
 
 /// The body's next frame, if it is there already.
@@ -184,23 +240,38 @@ impl Shared {
         department: Option<DepartmentAlias>,
         data: Bytes,
         trailers: Option<HeaderMap>,
+        room: Option<Room>,
     ) -> Option<Answer> {
         let bytes = data.len();
+        debug_assert!(room.as_ref().is_none_or(|room| bytes <= room.0.bytes), "{bytes} bytes do not fit into {room:?}");
         let mut state = self.state.lock();
-        let own = state.departments.get(&department).copied().unwrap_or_default();
-        let fits = state.bytes + bytes <= self.bytes_max && own + bytes <= self.bytes_max / DEPARTMENT_SHARE;
-        if bytes > SMALL_BYTES && !fits {
-            self.metrics.refused.inc();
+        if room.is_some() {
+            state.add(&department, bytes);
+        } else if !self.count(&mut state, &department, bytes) {
             return None;
         }
-        state.bytes += bytes;
-        *state.departments.entry(department.clone()).or_default() += bytes;
         let rest = Arc::new(Mutex::new(Rest { department, data, trailers, counted: bytes, taken_back: false }));
         let number = state.next;
         state.next += 1;
         state.waiting.insert(number, (Instant::now() + self.unread_timeout, rest.clone()));
         self.show(&state);
+        drop(state);
+        // The answer has taken its place.
+        drop(room);
         Some(Answer { shared: self.clone(), number, rest })
+    }
+
+    /// Counts so many bytes, if there is room for them.
+    fn count(&self, state: &mut State, department: &Option<DepartmentAlias>, bytes: usize) -> bool {
+        let own = state.departments.get(department).copied().unwrap_or_default();
+        let fits = state.bytes + bytes <= self.bytes_max && own + bytes <= self.bytes_max / DEPARTMENT_SHARE;
+        if bytes > SMALL_BYTES && !fits {
+            self.metrics.refused.inc();
+            return false;
+        }
+        state.add(department, bytes);
+        self.show(state);
+        true
     }
 
     /// Takes back what was not read in time.
@@ -228,6 +299,11 @@ impl Shared {
 }
 
 impl State {
+    fn add(&mut self, department: &Option<DepartmentAlias>, bytes: usize) {
+        self.bytes += bytes;
+        *self.departments.entry(department.clone()).or_default() += bytes;
+    }
+
     fn subtract(&mut self, department: &Option<DepartmentAlias>, bytes: usize) {
         self.bytes -= bytes;
         if let Some(count) = self.departments.get_mut(department) {

@@ -7,12 +7,12 @@ use shuqiao_proto::v1::{self, catalogue_service_server::CatalogueService};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
 
-use super::fixture::{Site, administrator, by, bystander, grant, owner, reason, taxation, violations};
+use super::fixture::{Site, administrator, by, bystander, grant, limits, owner, reason, taxation, violations};
 use crate::{
     exchange::{
         administration::Administration, delivery::tests::fixture::House, fixtures::DATASET, identity::Identity,
     },
-    rpc::{catalogue::CatalogueRpc, peer::Peer},
+    rpc::{Unsent, UnsentMetrics, catalogue::CatalogueRpc, peer::Peer},
 };
 
 /// The entries that a caller is shown, as JSON; each is held to its hash.
@@ -178,7 +178,9 @@ async fn a_command_whose_caller_goes_away_is_on_the_trail_all_the_same() {
     let directory = tempfile::tempdir().expect("tempdir");
     let house = House::open(directory.path()).await;
     let administration = Administration::new(house.city.catalogue.clone(), house.city.audit.clone());
-    let rpc = CatalogueRpc::new(administration, house.delivery.clone(), house.city.tasks.clone());
+    let tasks = house.city.tasks.clone();
+    let unsent = Unsent::new(&limits(), UnsentMetrics::default(), &tasks);
+    let rpc = CatalogueRpc::new(administration, house.delivery.clone(), tasks, unsent);
     let mut request = Request::new(v1::CreateGrantRequest { grant: Some(grant("one", DATASET)) });
     let peer = Peer { identity: Some(Arc::new(owner())), address: None, revoked: CancellationToken::new() };
     request.extensions_mut().insert(peer);

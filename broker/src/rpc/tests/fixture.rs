@@ -26,7 +26,7 @@ use crate::{
         fixtures::City,
         identity::Identity,
     },
-    rpc::{audit::AuditRpc, catalogue::CatalogueRpc, peer::Peer},
+    rpc::{Unsent, UnsentMetrics, audit::AuditRpc, catalogue::CatalogueRpc, peer::Peer},
     shutdown::Tasks,
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Site {
     pub(super) city: City,
     pub(super) catalogue: CatalogueServiceClient<Channel>,
     pub(super) audit: AuditServiceClient<Channel>,
+    pub(super) unsent: Unsent,
     server: Tasks,
     _directory: tempfile::TempDir,
 }
@@ -57,19 +58,20 @@ impl Site {
             &city.tasks,
         );
         let administration = Administration::new(city.catalogue.clone(), city.audit.clone());
-        let catalogue = CatalogueRpc::new(administration, delivery.await.expect("opens"), city.tasks.clone());
+        let server = Tasks::default();
+        let unsent = Unsent::new(&limits(), UnsentMetrics::default(), &server);
+        let delivery = delivery.await.expect("opens");
+        let catalogue = CatalogueRpc::new(administration, delivery, city.tasks.clone(), unsent.clone());
         let audit = AuditRpc { reading: Reading::new(city.catalogue.clone(), city.audit.clone()) };
         let bytes = limits().message_bytes_max.bytes();
         let catalogue = CatalogueServiceServer::new(catalogue).max_decoding_message_size(bytes);
         let audit = AuditServiceServer::new(audit).max_decoding_message_size(bytes);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let server = Tasks::default();
-        let unsent = crate::rpc::Unsent::new(&limits(), crate::rpc::UnsentMetrics::default(), &server);
         let descriptors = [shuqiao_proto::DESCRIPTOR_SET];
         let arriving =
             crate::rpc::Arriving::new(&limits(), &descriptors, crate::rpc::ArrivingMetrics::default()).unwrap();
-        let router = crate::rpc::server(&limits(), arriving, unsent)
+        let router = crate::rpc::server(&limits(), arriving, unsent.clone())
             .add_service(InterceptedService::new(catalogue, introduce))
             .add_service(InterceptedService::new(audit, introduce));
         let incoming = crate::rpc::aged(TcpListenerStream::new(listener), &limits());
@@ -83,6 +85,7 @@ impl Site {
             city,
             catalogue: CatalogueServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel),
+            unsent,
             server,
             _directory: directory,
         }

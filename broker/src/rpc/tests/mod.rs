@@ -1,5 +1,6 @@
 //! The services as their clients meet them: real messages, mostly over a loopback connection, each promise of the `.proto` files a test.
 
+mod answers;
 mod audit;
 mod catalogue;
 mod fixture;
