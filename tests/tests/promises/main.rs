@@ -17,6 +17,7 @@ mod lifecycle;
 mod lost_tail;
 mod payloads;
 mod record_types;
+mod reflection;
 mod registry_away;
 mod revocation;
 mod sequences;
