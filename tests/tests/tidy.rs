@@ -1,7 +1,7 @@
 //! The rules of the repository, so that a local test run and CI agree on them. Each lists everything that breaks it, not only the first.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -98,37 +98,129 @@ fn every_source_file_begins_by_saying_what_it_is() {
     none("begins without //!", silent.map(|path| shown(&path)).collect());
 }
 
-/// The comment of every call, together with its service's, says what a caller must know.
+/// What the comment of a call says, by the words that it is said with.
+const STATEMENTS: [&str; 4] = ["Idempotency:", "Ordering:", "Bounds:", "Status:"];
+/// The codes of gRPC that a status has.
+const CODES: [&str; 15] = [
+    "CANCELLED",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// Every reason of `error_details.proto` by the code that `rpc/status.rs` gives it.
+fn reasons() -> BTreeMap<String, String> {
+    let snake = |name: &str| {
+        let mut snake = String::new();
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() && !snake.is_empty() {
+                snake.push('_');
+            }
+            snake.push(letter.to_ascii_uppercase());
+        }
+        snake
+    };
+    let table = text(&root().join("broker/src/rpc/status.rs"));
+    let rows = table.split("(Code::").skip(1).filter_map(|row| {
+        let (code, rest) = row.split_once(", Reason::")?;
+        let (reason, _) = rest.split_once(')')?;
+        Some((snake(reason), snake(code)))
+    });
+    rows.collect()
+}
+
+/// Whether nothing but a bracket follows.
+fn opens(rest: &str) -> bool {
+    rest.trim_start().starts_with('(')
+}
+
+/// The reasons that a statement about status names, each in the brackets behind its code; and what is wrong with it. A code that is a reason's name, too,
+/// names it.
+fn named(statement: &str, reasons: &BTreeMap<String, String>) -> (BTreeSet<String>, Vec<String>) {
+    let (mut found, mut broken) = (BTreeSet::new(), Vec::new());
+    // The code before each bracket that is open.
+    let (mut open, mut last): (Vec<Option<&str>>, Option<&str>) = (Vec::new(), None);
+    let mut rest = statement;
+    while let Some(first) = rest.chars().next() {
+        let is_word = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(end.max(first.len_utf8()));
+        rest = behind;
+        match first {
+            '(' => open.push(last.take()),
+            ')' => drop(open.pop()),
+            _ if end > 4 && word != "REJECTED" => {
+                let code = open.iter().rev().copied().flatten().next();
+                match (reasons.get(word), code) {
+                    (Some(wanted), Some(code)) if wanted == code => drop(found.insert(word.to_owned())),
+                    (Some(wanted), None) if wanted == word => drop(found.insert(word.to_owned())),
+                    (Some(wanted), _) => broken.push(format!("{word} comes with {wanted}")),
+                    (None, _) if CODES.contains(&word) => {}
+                    (None, _) => broken.push(format!("no status and no reason {word}")),
+                }
+                last = CODES.into_iter().find(|code| *code == word && opens(rest));
+            }
+            _ => {}
+        }
+    }
+    (found, broken)
+}
+
+/// What is wrong with the comment of a call, where its service's says what is true `of every call`, `of a command`; and the reasons that it names.
+fn judge(service: &str, comment: &str, reasons: &BTreeMap<String, String>) -> (BTreeSet<String>, Vec<String>) {
+    let missing = STATEMENTS.into_iter().filter(|statement| !comment.contains(statement));
+    let mut broken: Vec<_> = missing.map(|statement| format!("nothing about {statement}")).collect();
+    let status = comment.split_once("Status:").map(|(_, status)| status.trim()).unwrap_or_default();
+    let borrowed = status.split("; ").take_while(|part| part.starts_with("of ")).map(|part| part.trim_end_matches('.'));
+    for part in borrowed {
+        if !service.contains(&format!("Status {part}")) {
+            broken.push(format!("the service says no \"Status {part}\""));
+        }
+    }
+    let (found, wrong) = named(status, reasons);
+    broken.extend(wrong);
+    if found.is_empty() && !status.starts_with("of ") {
+        broken.push("Status: names none".to_owned());
+    }
+    (found, broken)
+}
+
+/// The comment of every call says what a caller must know. Its reasons exist and come with the code that it names, and every reason is told somewhere.
 #[test]
 fn every_rpc_says_whether_it_repeats_in_which_order_within_which_bounds_and_how_it_fails() {
+    let reasons = reasons();
     let mut broken = Vec::new();
+    let mut told = BTreeSet::new();
     let mut calls = 0;
     for path in with_ending("proto") {
         let (mut service, mut comment) = (String::new(), String::new());
         for line in text(&path).lines().map(str::trim) {
             if let Some(words) = line.strip_prefix("//") {
-                comment.push_str(words);
+                comment.push_str(words.trim());
+                comment.push(' ');
             } else if line.starts_with("service ") {
                 service = std::mem::take(&mut comment);
+                let status = service.find("Status ").and_then(|at| service.get(at..)).unwrap_or_default();
+                let (found, wrong) = named(status, &reasons);
+                told.extend(found);
+                broken.extend(wrong.into_iter().map(|wrong| format!("{}: {line}: {wrong}", shown(&path))));
             } else if let Some(call) = line.strip_prefix("rpc ") {
                 calls += 1;
                 let name = call.split('(').next().unwrap_or_default();
-                let said = format!("{service} {comment}").to_lowercase();
-                let several = call.contains("stream ") || name.starts_with("List");
-                let wanted: [(&str, bool, &[&str]); 4] = [
-                    ("idempotency", true, &["idempoten", "safe to repeat", "guarded by etag", "at least once"]),
-                    ("ordering", several, &["order", "newest first"]),
-                    ("bounds", several, &["at most", "bounds"]),
-                    ("status codes", true, &["status"]),
-                ];
-                for (what, needed, words) in wanted {
-                    if needed && !words.iter().any(|word| said.contains(word)) {
-                        broken.push(format!("{}: {name}: nothing about {what}", shown(&path)));
-                    }
-                }
-                if comment.is_empty() {
-                    broken.push(format!("{}: {name}: no comment", shown(&path)));
-                }
+                let (found, wrong) = judge(&service, &comment, &reasons);
+                told.extend(found);
+                broken.extend(wrong.into_iter().map(|wrong| format!("{}: {name}: {wrong}", shown(&path))));
                 comment.clear();
             } else {
                 comment.clear();
@@ -136,7 +228,59 @@ fn every_rpc_says_whether_it_repeats_in_which_order_within_which_bounds_and_how_
         }
     }
     assert!(calls > 20, "only {calls} calls were found: the rule looks in the wrong place");
+    let nowhere = reasons.keys().filter(|reason| !told.contains(*reason));
+    broken.extend(nowhere.map(|reason| format!("no call names {reason}")));
     none("comments of calls", broken);
+}
+
+#[test]
+fn a_comment_that_says_too_little_or_the_wrong_thing_is_seen() {
+    let reasons = reasons();
+    let wrong = |service: &str, comment: &str| judge(service, comment, &reasons).1;
+    let good = "Words. Idempotency: a. Ordering: b. Bounds: c. Status: of every call; NOT_FOUND (RESOURCE_NOT_FOUND: x), DATA_LOSS.";
+    let service = "Status of every call: INTERNAL.";
+    assert_eq!(wrong(service, good), [""; 0]);
+    let (found, _) = judge(service, good, &reasons);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["DATA_LOSS", "RESOURCE_NOT_FOUND"]);
+    assert_eq!(wrong("", good), ["the service says no \"Status of every call\""]);
+    for statement in ["Idempotency: a. ", "Ordering: b. ", "Bounds: c. "] {
+        assert_eq!(wrong(service, &good.replace(statement, "")).len(), 1, "{statement}");
+    }
+    assert_eq!(
+        wrong(service, &good.replace("RESOURCE_NOT_FOUND", "NOTHING_FOUND")),
+        ["no status and no reason NOTHING_FOUND"]
+    );
+    assert_eq!(
+        wrong(service, &good.replace("RESOURCE_NOT_FOUND", "NOT_OWNER")),
+        ["NOT_OWNER comes with PERMISSION_DENIED"]
+    );
+    assert_eq!(wrong(service, &good.replace("DATA_LOSS", "DISK_FULL")), ["DISK_FULL comes with RESOURCE_EXHAUSTED"]);
+    assert_eq!(wrong(service, "Idempotency: a. Ordering: b. Bounds: c. Status: some."), ["Status: names none"]);
+}
+
+/// A reason that nobody explains helps nobody.
+#[test]
+fn every_reason_says_what_is_the_matter_and_is_given_by_the_one_table() {
+    let given = reasons();
+    let mut broken = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut before = "";
+    let details = text(&root().join("proto/shuqiao/exchange/v1/error_details.proto"));
+    for line in details.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("REASON_").and_then(|rest| rest.split(" = ").next()) {
+            known.insert(name.to_owned());
+            if name != "UNSPECIFIED" && !before.starts_with("// ") {
+                broken.push(format!("{name}: says nothing"));
+            }
+            if name != "UNSPECIFIED" && !given.contains_key(name) {
+                broken.push(format!("{name}: rpc/status.rs never gives it"));
+            }
+        }
+        before = line;
+    }
+    broken.extend(given.keys().filter(|name| !known.contains(*name)).map(|name| format!("{name}: is no reason")));
+    assert!(known.len() > 20, "only {} reasons were found: the rule looks in the wrong place", known.len());
+    none("reasons", broken);
 }
 
 #[test]
