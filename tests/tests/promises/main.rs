@@ -26,3 +26,4 @@ mod trail;
 mod unread_answers;
 mod views;
 mod walkthrough;
+mod watching;
