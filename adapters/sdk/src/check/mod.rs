@@ -164,6 +164,7 @@ async fn subscription(connection: &Connection, config: &Config, subscribe: &Subs
     }
 }
 
+/// What helps where the exchange says no to asking for its status or for a dataset's digest.
 fn remedy(error: &Error) -> &'static str {
     match error {
         Error::Refused { reason, .. } => match reason.as_str() {
@@ -171,8 +172,40 @@ fn remedy(error: &Error) -> &'static str {
             "GRANT_MISSING" | "DATASET_NOT_FOUND" => "ask the dataset's owner for a grant",
             "INVALID_FIELD" => "give the subscription the grant's purpose, or name it as run.purpose",
             "GRANT_EXPIRED" | "GRANT_REVOKED" => "ask the dataset's owner to renew the grant",
-            _ => "see the reason's page in the documentation",
+            "IDENTITY_MALFORMED" => {
+                "use a certificate that this exchange's authority issued to a system of the department"
+            }
+            "RECORD_TYPE_UNUSABLE" => {
+                "ask the exchange's operators for software that compiles the dataset's record type, or its owner for a next version of it"
+            }
+            _ => "tell the exchange's operators the reason in brackets",
         },
         _ => "try again; if it stays so, ask the exchange's operators",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the reasons that `GetNodeStatus` and `GetDatasetDigest` document those that waiting does not mend.
+    #[test]
+    fn every_refusal_that_a_check_can_meet_has_a_remedy_of_its_own() {
+        let refused = |reason: &str| Error::Refused { reason: reason.into(), message: String::new() };
+        let unknown = remedy(&refused("SOMETHING_NEWER"));
+        assert!(chain(&refused("SOMETHING_NEWER")).contains("(SOMETHING_NEWER)"), "the brackets that are spoken of");
+        for reason in [
+            v1::Reason::IdentityUnknown,
+            v1::Reason::IdentityMalformed,
+            v1::Reason::InvalidField,
+            v1::Reason::DatasetNotFound,
+            v1::Reason::GrantMissing,
+            v1::Reason::GrantExpired,
+            v1::Reason::GrantRevoked,
+            v1::Reason::RecordTypeUnusable,
+        ] {
+            let name = reason.as_str_name().trim_start_matches("REASON_");
+            assert_ne!(remedy(&refused(name)), unknown, "{name}");
+        }
     }
 }
