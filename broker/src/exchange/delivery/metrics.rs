@@ -1,4 +1,4 @@
-//! What delivery counts. Labels are datasets, reasons and the subscriptions that have a stream open on this node, never keys.
+//! What delivery counts. Labels are datasets, reasons and subscriptions, never keys.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -21,7 +21,7 @@ pub(super) struct PassedLabels {
     reason: &'static str,
 }
 
-/// A subscription with an open stream.
+/// A subscription, whether it has a stream open or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SubscriptionLabels {
     subscription: String,
@@ -77,7 +77,7 @@ impl Metrics {
         );
         registry.register(
             "shuqiao_subscription_lag",
-            "Entries between the cursor and the log's end, of subscriptions with an open stream",
+            "Entries between each subscription's cursor and the end of its dataset, whether anybody reads or not",
             metrics.lag.clone(),
         );
         registry.register("shuqiao_delivery_streams", "Open streams", metrics.streams.clone());
@@ -119,16 +119,17 @@ impl Metrics {
         self.lag.get_or_create(&labels).set(gauge(entries));
     }
 
+    /// The subscription is gone.
+    pub(super) fn forget_lag(&self, subscription: &SubscriptionId) {
+        self.lag.remove(&SubscriptionLabels { subscription: subscription.as_str().to_owned() });
+    }
+
     pub(super) fn opened(&self) {
         self.streams.inc();
     }
 
-    /// `last` where no newer stream has taken the subscription over: its lag is nobody's any more.
-    pub(super) fn closed(&self, subscription: &SubscriptionId, last: bool) {
+    pub(super) fn closed(&self) {
         self.streams.dec();
-        if last {
-            self.lag.remove(&SubscriptionLabels { subscription: subscription.as_str().to_owned() });
-        }
     }
 
     pub(super) fn cursors_written(&self) {

@@ -19,7 +19,8 @@
 //! - who is at the tail goes on whatever the others hold. What leaves the tail before its client has read it is bounded per stream
 //!   ([`Options::unacknowledged_bytes_max`]), not for all together; streams of one dataset share it;
 //! - the cursor stands behind the oldest record that is not acknowledged, and is durable within [`Options::cursor_delay`] and a write;
-//! - a newer stream of a subscription ends the older one; so does a seek.
+//! - a newer stream of a subscription ends the older one; so does a seek;
+//! - how far each subscription is behind is measured whether anybody reads or not (`lag.rs`).
 //!
 //! A digest of an audit entry is SHA-256 over the leaves of its records in order, each SHA-256 over the record as delivered, laid out as in a receipt.
 //!
@@ -31,6 +32,7 @@ mod count;
 mod cursors;
 mod feed;
 mod in_flight;
+mod lag;
 mod metrics;
 mod reading;
 mod stream;
@@ -65,7 +67,7 @@ use super::{
     refusal::refuse,
 };
 use crate::{
-    log::{Bounds, Log},
+    log::{Bounds, Log, Topic},
     shutdown::Tasks,
     view::View,
 };
@@ -107,6 +109,8 @@ pub struct Options {
     pub cursor_acknowledgements_max: usize,
     /// How long superseded cursors are kept.
     pub cursor_retention: Duration,
+    /// How often it is measured how far each subscription is behind.
+    pub lag_interval: Duration,
     /// How long opening a stream waits for the log.
     pub open_timeout: Duration,
     /// How long a record waits for the view, where it must be asked.
@@ -132,6 +136,7 @@ impl Options {
             cursor_delay: Duration::from_millis(500),
             cursor_acknowledgements_max: 1_000,
             cursor_retention: Duration::from_secs(24 * 3_600),
+            lag_interval: Duration::from_secs(10),
             open_timeout: Duration::from_secs(10),
             view_timeout: Duration::from_secs(10),
             metrics: Metrics::default(),
@@ -197,7 +202,7 @@ pub struct Open {
 }
 
 impl Delivery {
-    /// Makes the topic of the cursors, reads it, and writes it on `tasks` from now on.
+    /// Makes the topic of the cursors, reads it, and from now on writes it and measures by it on `tasks`.
     ///
     /// # Errors
     /// [`Error::LogUnavailable`] where the log does not answer within [`Options::open_timeout`].
@@ -214,7 +219,10 @@ impl Delivery {
         let (tasks, live, departments) = (tasks.clone(), Mutex::default(), Mutex::default());
         let held = Count::shown(options.metrics.held(), options.held_bytes_max);
         let room = Room { log, catalogue, audit, view, options, clock, tasks, cursors, live, held, departments };
-        Ok(Arc::new(Self { room: Arc::new(room), feeds: Feeds::default() }))
+        let room = Arc::new(room);
+        let (measured, token) = (room.clone(), room.tasks.token());
+        room.tasks.spawn("subscription-lag", async move { token.run_until_cancelled(lag::watch(&measured)).await });
+        Ok(Arc::new(Self { room, feeds: Feeds::default() }))
     }
 
     /// Bytes of entries that streams hold outside of tails, and of what they are about to read.
@@ -363,22 +371,9 @@ impl Room {
 
     /// Where delivery goes on: the cursor, or the subscription's start where it has none.
     async fn begin(&self, subscription: &Subscription, access: &Access, bounds: &[Bounds]) -> Result<Vec<u64>, Error> {
-        let first = || bounds.iter().map(|bounds| bounds.first).collect::<Vec<_>>();
-        let begin = match (self.cursors.newest(subscription)?, &subscription.start) {
-            (Some(cursor), _) => cursor,
-            (None, Start::Beginning) => return Ok(first()),
-            (None, Start::Now(ends)) => ends.clone(),
-            (None, Start::Time(time_ms)) => self.log.offsets_at(&access.dataset.topic, *time_ms).await?,
-            (None, Start::Positions(named)) => {
-                let mut begin = first();
-                for (partition, offset) in named {
-                    let place = usize::try_from(*partition).ok().and_then(|partition| begin.get_mut(partition));
-                    if let Some(place) = place {
-                        *place = *offset;
-                    }
-                }
-                begin
-            }
+        let begin = match self.cursors.newest(subscription)? {
+            Some(cursor) => cursor,
+            None => self.start(subscription, &access.dataset.topic, bounds).await?,
         };
         for ((partition, bounds), offset) in (0..).zip(bounds).zip(&begin) {
             if !(bounds.first..=bounds.next).contains(offset) {
@@ -387,6 +382,27 @@ impl Room {
             }
         }
         if begin.len() == bounds.len() { Ok(begin) } else { Err(Error::DataLoss(Arc::new(AnotherShape))) }
+    }
+}
+
+impl Room {
+    /// Where a subscription begins that has no cursor.
+    async fn start(&self, subscription: &Subscription, topic: &Topic, bounds: &[Bounds]) -> Result<Vec<u64>, Error> {
+        let mut start: Vec<_> = bounds.iter().map(|bounds| bounds.first).collect();
+        match &subscription.start {
+            Start::Beginning => {}
+            Start::Now(ends) => start.clone_from(ends),
+            Start::Time(time_ms) => start = self.log.offsets_at(topic, *time_ms).await?,
+            Start::Positions(named) => {
+                for (partition, offset) in named {
+                    let place = usize::try_from(*partition).ok().and_then(|partition| start.get_mut(partition));
+                    if let Some(place) = place {
+                        *place = *offset;
+                    }
+                }
+            }
+        }
+        Ok(start)
     }
 }
 

@@ -104,8 +104,7 @@ impl std::fmt::Debug for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let last = !self.shared.place.taken_over.is_cancelled();
-        self.room().metrics().closed(&self.subscription.id, last);
+        self.room().metrics().closed();
     }
 }
 
@@ -201,7 +200,7 @@ impl Stream {
                 () = taken_over.cancelled() => {}
                 () = draining.cancelled() => return Error::Draining,
                 _ = self.changes.changed() => {}
-                _ = self.ticks.tick() => self.measure(),
+                _ = self.ticks.tick() => {}
             }
         }
     }
@@ -282,7 +281,7 @@ impl Stream {
                 () = self.shared.wake.notified() => {}
                 _ = self.changes.changed() => {}
                 _ = self.cursor_moves.changed() => {}
-                _ = self.ticks.tick() => self.measure(),
+                _ = self.ticks.tick() => {}
             }
         }
     }
@@ -491,13 +490,6 @@ impl Stream {
             catch_up.read = Box::pin(read_on(reading));
             catch_up.begun = false;
         }
-    }
-
-    fn measure(&self) {
-        let ends = self.feed.tail.spans();
-        let cursor = self.shared.window.lock().in_flight.cursor();
-        let lag = ends.iter().zip(cursor).map(|(span, cursor)| span.next.saturating_sub(cursor)).sum();
-        self.room().metrics().lag(&self.subscription.id, lag);
     }
 }
 

@@ -3,4 +3,5 @@
 pub(crate) mod fixture;
 mod flow;
 mod grants;
+mod lag;
 mod places;
