@@ -25,7 +25,7 @@ mod fence;
 pub mod kafka;
 mod metrics;
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, show_health};
 
 /// What went wrong with the log. `Display` carries no payload and no key.
 #[derive(Clone, Debug, thiserror::Error)]

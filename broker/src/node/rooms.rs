@@ -38,6 +38,7 @@ impl Rooms {
             .map_err(|source| Error::DataDirectory { path: config.node.data_dir.clone(), source })?;
         let secret = ExchangeSecret::load(&config.exchange_secret_path())?;
         let log = open_log(config, clock.clone(), registry).await?;
+        log::show_health(registry, log.clone());
 
         let hash_secret = HashSecret::new(&secret.derive("shuqiao keyed hash v1"));
         let catalogue_options = catalogue::Options {

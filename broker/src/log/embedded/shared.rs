@@ -277,7 +277,6 @@ impl Shared {
     }
 
     pub(super) fn set_trouble(&self, error: Option<&Error>) {
-        self.metrics.healthy.set(i64::from(error.is_none()));
         *self.trouble.lock() = error.cloned();
     }
 

@@ -11,7 +11,7 @@ use rdkafka::{
 };
 use serde::Deserialize;
 
-use super::{Health, Metrics, Options, Security};
+use super::{Health, Options, Security};
 
 /// Room in a batch beside the largest entry: the batch's own frame, and lengths.
 const FRAME_BYTES: usize = 64 << 10;
@@ -137,7 +137,6 @@ pub(super) struct Observer(Arc<Heard>);
 
 #[derive(Debug)]
 struct Heard {
-    metrics: Metrics,
     brokers: String,
     tls: bool,
     state: Mutex<State>,
@@ -154,9 +153,9 @@ struct State {
 }
 
 impl Observer {
-    pub(super) fn new(metrics: Metrics, options: &Options) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         let (brokers, tls) = (options.brokers.join(", "), options.security.tls.is_some());
-        Self(Arc::new(Heard { metrics, brokers, tls, state: Mutex::default() }))
+        Self(Arc::new(Heard { brokers, tls, state: Mutex::default() }))
     }
 
     /// The cluster answered.
@@ -166,7 +165,6 @@ impl Observer {
             state.down = false;
             state.complaint = None;
         }
-        self.0.metrics.healthy.set(i64::from(state.trouble.is_none()));
     }
 
     /// Notes a complaint. One that says what to change is kept: after it come refusals without a reason.
@@ -180,9 +178,7 @@ impl Observer {
 
     /// What the log itself knows of its state.
     pub(super) fn set_trouble(&self, trouble: Option<String>) {
-        let mut state = self.0.state.lock();
-        state.trouble = trouble;
-        self.0.metrics.healthy.set(i64::from(state.trouble.is_none() && !state.down));
+        self.0.state.lock().trouble = trouble;
     }
 
     pub(super) fn health(&self) -> Health {
@@ -277,7 +273,6 @@ impl ClientContext for Observer {
         tracing::debug!(%error, reason, "kafka client");
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.0.state.lock().down = true;
-            self.0.metrics.healthy.set(0);
         } else {
             self.complain(reason);
         }
@@ -292,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_complaint_that_says_more_is_the_one_that_is_told() {
-        let observer = Observer::new(Metrics::default(), &Options::at(vec!["k:1".into()]));
+        let observer = Observer::new(&Options::at(vec!["k:1".into()]));
         assert_eq!(observer.health(), Health::Good);
         let transport = || KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
         observer.log(

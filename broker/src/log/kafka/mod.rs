@@ -190,7 +190,7 @@ impl Kafka {
     /// # Errors
     /// [`Error::Unavailable`] where none answers within the request deadline, or an option is refused; its source says why and what to look at.
     pub fn open(options: Options, metrics: Metrics) -> Result<Self, Error> {
-        let observer = Observer::new(metrics.clone(), &options);
+        let observer = Observer::new(&options);
         let asker: BaseConsumer<Observer> =
             client::asker(&options).create_with_context(observer.clone()).map_err(unavailable)?;
         // Errors of the connection arrive while the consumer is polled, so the first question is asked in short steps.

@@ -65,7 +65,7 @@ pub(in crate::log) async fn delete_records(options: &Options, topic: &Topic, par
 }
 
 fn admin(options: &Options) -> AdminClient<Observer> {
-    let observer = Observer::new(Metrics::default(), options);
+    let observer = Observer::new(options);
     client::admin(options).create_with_context(observer).expect("a client")
 }
 
