@@ -193,10 +193,11 @@ section! {
     pub struct KafkaLog {
         /// Bootstrap servers, `host:port`. Changing it: another cluster is another, empty exchange. Obligatory with this home. Since 0.1.0.
         value brokers: Vec<String> = [], env "SHUQIAO_LOG_KAFKA_BROKERS";
-        /// Replicas of each topic that the node makes; a topic that has fewer is refused at start. Changing it: existing topics must be changed with
+        /// Replicas of each topic that the node makes. A topic that has fewer keeps a node from starting; a dataset's topic that a running node finds so,
+        /// within a minute or two, takes no records until it is mended, and the node is not ready. Changing it: existing topics must be changed with
         /// Kafka's own tools first. Default because one lost machine must lose nothing; a single-node test cluster says 1. Since 0.1.0.
         value replication_factor: u16 = 3, within 1, 15;
-        /// In-sync replicas without which Kafka takes nothing (`min.insync.replicas`); a topic with fewer is refused at start. Changing it: as above. Default
+        /// In-sync replicas without which Kafka takes nothing (`min.insync.replicas`). A topic with fewer is refused as above. Changing it: as above. Default
         /// because two copies exist before anything is acknowledged. Since 0.1.0.
         value min_insync_replicas: u16 = 2, within 1, 15;
         /// How long the producer gathers entries into one request. Changing it: more makes larger requests and slower acknowledgements. Default

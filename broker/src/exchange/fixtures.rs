@@ -11,11 +11,11 @@ pub(crate) use shuqiao_test_needs::SmallDisk as Disk;
 pub(crate) use self::watched::Watched;
 use super::{
     audit::{self, Audit, AuditKey},
-    catalogue::{Catalogue, Command, Compile, fixtures as catalogue},
+    catalogue::{Catalogue, Command, Compile, Options, fixtures as catalogue},
     clock::Clock,
     identity::Identity,
     model::Operation,
-    publishing::{Acknowledgement, Batch, Metrics, NewRecord, Options, Publisher, Session},
+    publishing::{self, Acknowledgement, Batch, Metrics, NewRecord, Publisher, Session},
 };
 use crate::{
     log::{self, Log, embedded::Embedded},
@@ -49,21 +49,23 @@ impl City {
 
     /// As [`City::open`], on a log that the test made.
     pub(crate) async fn on(log: Arc<dyn Log>, directory: &Path, clock: Clock) -> Self {
-        Self::with(log, directory, clock, catalogue::options().compile).await
+        Self::with(log, directory, clock, catalogue::options()).await
     }
 
     /// As [`City::open`], with software that compiles departments' own record types as the test wants it.
     pub(crate) async fn compiling(directory: &Path, compile: Compile) -> Self {
         let clock = Clock::manual(1_000_000);
-        Self::with(Arc::new(embedded_log(directory, clock.clone())), directory, clock, compile).await
+        let options = Options { compile, ..catalogue::options() };
+        Self::with(Arc::new(embedded_log(directory, clock.clone())), directory, clock, options).await
     }
 
-    async fn with(log: Arc<dyn Log>, directory: &Path, clock: Clock, compile: Compile) -> Self {
+    /// As [`City::open`], on a log that the test made, with a catalogue and names of topics as it wants them.
+    pub(crate) async fn with(log: Arc<dyn Log>, directory: &Path, clock: Clock, options: Options) -> Self {
         let tasks = Tasks::default();
-        let options = crate::exchange::catalogue::Options { compile, ..catalogue::options() };
+        let prefix = options.topic_prefix.clone();
         let catalogue = Catalogue::open(log.clone(), options, clock.clone(), &tasks).await.expect("opens");
         let audit_options = audit::Options {
-            topic_prefix: "test".into(),
+            topic_prefix: prefix.clone(),
             node: "node-1".into(),
             key: AuditKey::new(&[9; 32]),
             metrics: audit::Metrics::default(),
@@ -71,7 +73,7 @@ impl City {
         let audit = Audit::open(log.clone(), audit_options, clock.clone()).await.expect("opens");
         let view_options = view::Options { clock: clock.clone(), ..view::Options::default() };
         let view = View::open(&directory.join("view"), view_options).expect("the view opens");
-        let high_waters = HighWaters::open(log.clone(), "test", "node-1", clock.clone()).await.expect("opens");
+        let high_waters = HighWaters::open(log.clone(), &prefix, "node-1", clock.clone()).await.expect("opens");
         view.follow(log.clone(), catalogue.clone(), high_waters, &tasks);
         let publisher = Publisher::new(
             log.clone(),
@@ -80,7 +82,7 @@ impl City {
             audit.clone(),
             "node-1".into(),
             Ed25519KeyPair::from_seed_unchecked(&[3; 32]).expect("a seed"),
-            Options { open_timeout: Duration::from_secs(20), ..Options::default() },
+            publishing::Options { open_timeout: Duration::from_secs(20), ..Default::default() },
             clock.clone(),
             Metrics::default(),
             tasks.clone(),

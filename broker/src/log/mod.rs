@@ -284,6 +284,12 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// [`Error::BelowFloor`] with every setting that is wrong; [`Error::Unavailable`] within a bounded time.
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), Error>;
 
+    /// Checks a topic that was made against the specification and the configured floor, but for how long entries stay. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Log::ensure_topic`]; [`Error::TopicNotFound`].
+    async fn check_topic(&self, spec: &TopicSpec) -> Result<(), Error>;
+
     /// Queues entries. Returns once their order is fixed, waiting while too many bytes are in flight. All or nothing: on an error nothing was queued.
     /// Cancel safe: dropped before it returns, it queued nothing.
     ///

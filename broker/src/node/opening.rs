@@ -60,6 +60,12 @@ impl Error {
             | Self::Log(log::Error::DiskFull(_)) => {
                 "make room on the log's disk (it keeps log.embedded.free_bytes_min free) and start again: what was accepted is there".into()
             }
+            Self::Log(log::Error::BelowFloor { .. })
+            | Self::Catalogue(exchange::Error::LogBelowFloor(_))
+            | Self::Cursors(exchange::Error::LogBelowFloor(_))
+            | Self::View(view::Error::Log(log::Error::BelowFloor { .. })) => {
+                "mend the topic with Kafka's own tools (kafka-configs, kafka-reassign-partitions), or lower the floor in [log.kafka], and start again: what was accepted is in the log".into()
+            }
             Self::Tls(_) => "look with `shuqiao config check`; `shuqiao pki issue server HOST` makes the files".into(),
             _ => NOTHING_LOST.into(),
         }

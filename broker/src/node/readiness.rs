@@ -20,11 +20,12 @@ const LOG: &str = "log";
 const CATALOGUE: &str = "catalogue";
 const VIEW: &str = "view";
 const RECORDS: &str = "records";
+const TOPICS: &str = "topics";
 
 /// Watches the rooms until the tasks are told to stop. A node whose view has not yet read what the log held at start is not ready: queries would answer from the
 /// past. Nor is one whose view cannot write what it reads, until it has caught up again.
 pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
-    for condition in [LOG, CATALOGUE, VIEW, RECORDS] {
+    for condition in [LOG, CATALOGUE, VIEW, RECORDS, TOPICS] {
         readiness.expect(condition);
     }
     let (log, catalogue, view) = (rooms.log.clone(), rooms.catalogue.clone(), rooms.view.clone());
@@ -43,14 +44,11 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
             match view.lost().as_slice() {
                 [] => reporting.met(RECORDS),
                 [(dataset, ahead), more @ ..] => {
-                    let more = match more.len() {
-                        0 => String::new(),
-                        1 => "; and 1 more dataset".to_owned(),
-                        others => format!("; and {others} more datasets"),
-                    };
+                    let more = and_more(more.len());
                     reporting.unmet(RECORDS, format!("{dataset}: {ahead}; `shuqiao view rebuild` accepts that{more}"));
                 }
             }
+            tell_of_topics(&catalogue, &reporting);
             match catalogue.failure() {
                 None => reporting.met(CATALOGUE),
                 Some(error) => {
@@ -70,6 +68,22 @@ pub(super) fn watch(rooms: &Rooms, readiness: &Readiness, tasks: &Tasks) {
             () = watch_view(&*log, &catalogue, &view, &readiness) => {}
         }
     });
+}
+
+/// A dataset whose topic is below the floor takes nothing, and only an operator can mend that.
+fn tell_of_topics(catalogue: &Catalogue, readiness: &Readiness) {
+    match catalogue.below_floor().as_slice() {
+        [] => readiness.met(TOPICS),
+        [error, more @ ..] => readiness.unmet(TOPICS, format!("{error}{}", and_more(more.len()))),
+    }
+}
+
+fn and_more(datasets: usize) -> String {
+    match datasets {
+        0 => String::new(),
+        1 => "; and 1 more dataset".to_owned(),
+        others => format!("; and {others} more datasets"),
+    }
 }
 
 /// Holds the view's condition against what the view says of itself. Ends only if the view is gone.
@@ -135,7 +149,8 @@ mod tests {
     use super::*;
     use crate::exchange::{
         catalogue::{Command, fixtures as catalogue},
-        fixtures::{City, Disk, OWNER, batch, upsert},
+        clock::Clock,
+        fixtures::{City, DATASET, Disk, OWNER, Watched, batch, upsert},
         publishing::Batch,
     };
 
@@ -161,6 +176,27 @@ mod tests {
         let caught_up = catch_up(&*city.log, &city.catalogue, &city.view, &readiness);
         tokio::time::timeout(2 * VIEW_WAIT, caught_up).await.expect("nobody waits for it");
         assert_eq!(readiness.reasons(), Vec::<String>::new());
+        city.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_dataset_whose_topic_falls_below_the_floor_is_told_until_it_is_mended() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let clock = Clock::manual(1_000_000);
+        let log = Arc::new(Watched::open(directory.path(), clock.clone()));
+        let city = City::on(log.clone(), directory.path(), clock).await;
+        let readiness = Readiness::default();
+        let told = || {
+            tell_of_topics(&city.catalogue, &readiness);
+            readiness.reasons().join("\n")
+        };
+        assert_eq!(told(), "");
+        let topic = city.catalogue.snapshot().dataset(DATASET).expect("it is there").topic.clone();
+        log.below.lock().replace(topic.clone());
+        until("it is told", || told() == format!("topics: topic {topic} is below the floor: as the test wants it"))
+            .await;
+        log.below.lock().take();
+        until("it is well again", || told().is_empty()).await;
         city.close().await;
     }
 

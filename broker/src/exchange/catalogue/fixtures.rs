@@ -66,6 +66,7 @@ pub(crate) fn context() -> Context {
 pub(crate) fn options() -> Options {
     let mut options = Options::new("test", record_types(), secret());
     options.administrators = vec![administrator().source];
+    options.topics_interval = std::time::Duration::from_millis(100);
     options
 }
 

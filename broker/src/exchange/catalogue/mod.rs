@@ -48,13 +48,18 @@ pub use snapshot::{Snapshot, Standing};
 pub use unrecorded::Change;
 
 use crate::{
-    exchange::{Error, clock::Clock, identity::Identity, model::SourceId},
+    exchange::{
+        Error,
+        clock::Clock,
+        identity::Identity,
+        model::{DatasetId, SourceId},
+    },
     log::{self, Log, Retention, Topic, TopicSpec},
     shutdown::Tasks,
 };
 use command::{Actor, Entry};
 use follow::{Failure, Follower, Waiting};
-use topics::Touched;
+use topics::Topics;
 use unrecorded::Unrecorded;
 
 /// Commands that one node executes at once; more are told to come back.
@@ -79,12 +84,14 @@ pub struct Options {
     pub hash_secret: HashSecret,
     /// How long a command waits for the log and for its verdict before its outcome is unknown.
     pub verdict_timeout: Duration,
+    /// How often the topic of each dataset is looked at; less often where there are very many.
+    pub topics_interval: Duration,
     /// What is counted.
     pub metrics: Metrics,
 }
 
 impl Options {
-    /// The defaults: 4 partitions, 30 days, 10 s.
+    /// The defaults: 4 partitions, 30 days, 10 s, a minute.
     pub fn new(topic_prefix: impl Into<String>, record_types: RecordTypes, hash_secret: HashSecret) -> Self {
         Self {
             topic_prefix: topic_prefix.into(),
@@ -95,6 +102,7 @@ impl Options {
             compile: |schema, code_tables| shuqiao_schemas::own::compile(schema.as_bytes(), code_tables),
             hash_secret,
             verdict_timeout: Duration::from_secs(10),
+            topics_interval: Duration::from_secs(60),
             metrics: Metrics::default(),
         }
     }
@@ -112,16 +120,17 @@ pub struct Catalogue {
     changes: watch::Receiver<u64>,
     waiting: Arc<Waiting>,
     failure: Failure,
-    touched: Arc<Touched>,
+    topics: Arc<Topics>,
     unrecorded: Arc<Unrecorded>,
     commands: Semaphore,
 }
 
 impl Catalogue {
-    /// Makes the topic, replays the log, and goes on following it on `tasks`.
+    /// Makes the topic, replays the log, looks at the topics of its datasets, and goes on following it on `tasks`.
     ///
     /// # Errors
-    /// [`Error::DataLoss`] where an entry cannot be read or held (upgrade this node); [`Error::LogUnavailable`].
+    /// [`Error::DataLoss`] where an entry cannot be read or held (upgrade this node); [`Error::LogBelowFloor`] where its topic or a dataset's is;
+    /// [`Error::LogUnavailable`].
     pub async fn open(log: Arc<dyn Log>, options: Options, clock: Clock, tasks: &Tasks) -> Result<Arc<Self>, Error> {
         let topic = Topic::catalogue(&options.topic_prefix);
         log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever }).await?;
@@ -150,11 +159,14 @@ impl Catalogue {
         let unrecorded = follower.unrecorded.clone();
         let until = end(&*log, &topic).await?;
         follower.replay(until).await?;
+        let topics = Arc::new(Topics::default());
+        let set = topics::open(&*log, &newest.load_full(), &topics).await?;
         let token = tasks.token();
         tasks.spawn("catalogue", async move { follower.run(token).await });
-        let touched = Arc::new(Touched::default());
-        let setting = topics::follow(log.clone(), newest.clone(), changes.clone(), touched.clone(), tasks.token());
-        tasks.spawn("catalogue-topics", setting);
+        let (heard, interval) = (changes.clone(), options.topics_interval);
+        let setting = topics::follow(log.clone(), newest.clone(), heard, topics.clone(), set, interval);
+        let token = tasks.token();
+        tasks.spawn("catalogue-topics", async move { token.run_until_cancelled(setting).await });
         let commands = Semaphore::new(COMMANDS_AT_ONCE);
         Ok(Arc::new(Self {
             log,
@@ -166,7 +178,7 @@ impl Catalogue {
             changes,
             waiting,
             failure,
-            touched,
+            topics,
             unrecorded,
             commands,
         }))
@@ -185,6 +197,32 @@ impl Catalogue {
     /// Why this node stopped following the log, if it did: it is not ready, and must be upgraded or repaired.
     pub fn failure(&self) -> Option<Error> {
         self.failure.get()
+    }
+
+    /// Whether records may be appended to the dataset's topic: nobody appends to one that was found below the log's floor, or that nobody has looked at.
+    ///
+    /// # Errors
+    /// [`Error::LogBelowFloor`]; [`Error::LogUnavailable`] where it must be looked at now, and cannot be.
+    pub async fn may_append(&self, dataset: &Dataset) -> Result<(), Error> {
+        if let Some(found) = self.topics.found(&dataset.id) {
+            return found.map_or(Ok(()), |error| Err(error.into()));
+        }
+        let looked = self.log.check_topic(&topics::spec(dataset)).await;
+        self.topics.note(&dataset.id, &looked);
+        looked.map_err(Error::from)
+    }
+
+    /// The same of a dataset to which records were appended before, without a look.
+    ///
+    /// # Errors
+    /// [`Error::LogBelowFloor`].
+    pub fn may_go_on(&self, dataset: &DatasetId) -> Result<(), Error> {
+        self.topics.is_below_floor(dataset).map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// What is wrong with each topic of a dataset that is below the log's floor: nothing is published into these.
+    pub fn below_floor(&self) -> Vec<log::Error> {
+        self.topics.below_floor()
     }
 
     /// Changes that this node applied at least so long ago and does not know to be on the trail; at most the newest few thousand.
@@ -255,7 +293,7 @@ impl Catalogue {
         };
         if let Some(dataset) = made {
             // Somebody else's command of that name may have won.
-            self.touched.look_at(dataset);
+            self.topics.look_at(dataset);
         }
         verdict
     }

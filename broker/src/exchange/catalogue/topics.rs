@@ -1,99 +1,228 @@
-//! The topics of datasets follow the catalogue.
+//! The topics of datasets follow the catalogue, and stay above the log's floor.
 //!
 //! A dataset has its topic before the command that registers it is appended. How long the topic keeps what was replaced is the catalogue's to say, and it may
 //! say something else later: so each node holds every topic against its newest snapshot, when it opens and after each change, one after another. Whatever crosses,
 //! two changes or two nodes: what a node sets last, it sets by a snapshot that has the last change, and setting what is set already changes nothing.
 //!
+//! What accepted means hangs on the settings that are the log's own floor, and somebody may change these behind the node's back. A topic that is below when the
+//! node opens keeps it from starting, as any other topic does. A running node looks at each topic again after [`Options::topics_interval`]: into one that it
+//! finds below, twice in a row, nothing is published until it is mended.
+//!
 //! Refuses: to give up. A log that does not answer, or a topic below the floor, is asked again.
+//!
+//! [`Options::topics_interval`]: super::Options::topics_interval
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{Dataset, Snapshot};
 use crate::{
-    exchange::model::DatasetId,
+    exchange::{Error, model::DatasetId},
     log::{self, Log, Retention, TopicSpec},
 };
 
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Topics that are looked at together when a node opens.
+const AT_ONCE: usize = 8;
+/// A running node looks at no more topics than one in so long: each costs it a connection to the cluster.
+const LOOK_STEP: Duration = Duration::from_millis(500);
 
-/// Topics that a command has touched whose verdict was not known yet: they are looked at again. Bounded by the commands executed at once.
+/// What this node knows of the datasets' topics. Bounded by the datasets, and by the commands executed at once.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
-    datasets: Mutex<HashSet<DatasetId>>,
+pub(super) struct Topics {
+    /// A command has touched them whose verdict was not known yet: they are set again.
+    touched: Mutex<HashSet<DatasetId>>,
     more: Notify,
+    /// What is wrong with each topic that was looked at, if anything is.
+    found: Mutex<BTreeMap<DatasetId, Option<log::Error>>>,
 }
 
-impl Touched {
+impl Topics {
     /// To be called once the verdict is known, or never will be.
     pub(super) fn look_at(&self, dataset: DatasetId) {
-        self.datasets.lock().insert(dataset);
+        self.touched.lock().insert(dataset);
         self.more.notify_one();
+    }
+
+    /// What is wrong with a topic; the outer `None` where nobody has looked yet.
+    pub(super) fn found(&self, dataset: &DatasetId) -> Option<Option<log::Error>> {
+        self.found.lock().get(dataset).cloned()
+    }
+
+    /// What is wrong with a topic, as far as is known.
+    pub(super) fn is_below_floor(&self, dataset: &DatasetId) -> Option<log::Error> {
+        self.found.lock().get(dataset)?.clone()
+    }
+
+    /// What is wrong with every topic below the floor, in order of dataset.
+    pub(super) fn below_floor(&self) -> Vec<log::Error> {
+        self.found.lock().values().flatten().cloned().collect()
+    }
+
+    /// Keeps what a look has told: anything but a verdict leaves what was known.
+    pub(super) fn note(&self, dataset: &DatasetId, looked: &Result<(), log::Error>) {
+        let found = match looked {
+            Ok(()) => None,
+            Err(error @ log::Error::BelowFloor { .. }) => Some(error.clone()),
+            Err(_) => return,
+        };
+        let was_below = self.found.lock().insert(dataset.clone(), found.clone()).flatten().is_some();
+        match found {
+            Some(error) if !was_below => {
+                tracing::error!(%dataset, %error, "nothing is published into the dataset until its topic is mended");
+            }
+            None if was_below => tracing::info!(%dataset, "the dataset's topic is above the floor again"),
+            _ => {}
+        }
+    }
+
+    fn retain(&self, snapshot: &Snapshot) {
+        self.found.lock().retain(|id, _| snapshot.dataset(id.as_str()).is_some());
     }
 }
 
-/// Holds topics against snapshots until the process stops.
+/// The version of each dataset by which its topic was last set.
+pub(super) type Set = HashMap<DatasetId, u64>;
+
+/// Sets the topics of a snapshot before anybody is served.
+///
+/// # Errors
+/// [`Error::LogBelowFloor`], naming the first that is; the log's lines name the others. A log that does not answer is none: [`follow`] goes on asking it.
+pub(super) async fn open(log: &dyn Log, snapshot: &Snapshot, topics: &Topics) -> Result<Set, Error> {
+    let set_one = |dataset: Arc<Dataset>| async {
+        let looked = log.ensure_topic(&spec(&dataset)).await;
+        (dataset, looked)
+    };
+    let datasets: Vec<_> = snapshot.datasets().cloned().collect();
+    let mut looks = stream::iter(datasets).map(set_one).buffered(AT_ONCE);
+    let (mut set, mut below) = (Set::new(), None);
+    while let Some((dataset, looked)) = looks.next().await {
+        topics.note(&dataset.id, &looked);
+        match looked {
+            Ok(()) => {
+                set.insert(dataset.id.clone(), dataset.version);
+            }
+            Err(error @ log::Error::BelowFloor { .. }) => {
+                below.get_or_insert(error);
+            }
+            Err(log::Error::Closed) => return Err(Error::Draining),
+            Err(error) => {
+                not_yet(&dataset.id, &error);
+                break;
+            }
+        }
+    }
+    below.map_or(Ok(set), |error| Err(error.into()))
+}
+
+/// Holds topics against snapshots until it is dropped, or the log is closed.
 pub(super) async fn follow(
     log: Arc<dyn Log>,
     newest: Arc<ArcSwap<Snapshot>>,
     mut changes: watch::Receiver<u64>,
-    touched: Arc<Touched>,
-    token: CancellationToken,
+    topics: Arc<Topics>,
+    mut set: Set,
+    interval: Duration,
 ) {
-    // The version of each dataset by which its topic was last set.
-    let mut set: HashMap<DatasetId, u64> = HashMap::new();
+    let mut looks = Looks { left: VecDeque::new(), begun: Instant::now(), next: Instant::now() + interval, interval };
     let mut delay = RETRY_MIN;
     loop {
         changes.borrow_and_update();
-        for dataset in touched.datasets.lock().drain() {
+        for dataset in topics.touched.lock().drain() {
             set.remove(&dataset);
         }
         let snapshot = newest.load_full();
         set.retain(|id, _| snapshot.dataset(id.as_str()).is_some());
+        topics.retain(&snapshot);
         let mut failed = false;
         for dataset in snapshot.datasets().filter(|one| set.get(&one.id) != Some(&one.version)).collect::<Vec<_>>() {
-            if token.is_cancelled() {
-                return;
-            }
-            match log.ensure_topic(&spec(dataset)).await {
+            let looked = log.ensure_topic(&spec(dataset)).await;
+            topics.note(&dataset.id, &looked);
+            match looked {
                 Ok(()) => {
                     set.insert(dataset.id.clone(), dataset.version);
                 }
                 Err(log::Error::Closed) => return,
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(dataset = %dataset.id, %error, cause, "the topic is not as the catalogue says yet");
+                    not_yet(&dataset.id, &error);
                     failed = true;
                 }
             }
         }
-        let retry = async {
-            match failed {
-                true => tokio::time::sleep(delay).await,
-                false => std::future::pending().await,
+        let again = Instant::now() + delay;
+        loop {
+            tokio::select! {
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = topics.more.notified() => break,
+                () = tokio::time::sleep_until(again), if failed => break,
+                () = tokio::time::sleep_until(looks.next) => {
+                    // Set once more, it tells whether that is so.
+                    if let Some(below) = looks.look(&*log, &newest.load_full(), &set).await {
+                        set.remove(&below);
+                        break;
+                    }
+                }
             }
-        };
-        tokio::select! {
-            () = token.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
-            () = touched.more.notified() => {}
-            () = retry => {}
         }
         delay = if failed { (delay * 2).min(RETRY_MAX) } else { RETRY_MIN };
     }
 }
 
+fn not_yet(dataset: &DatasetId, error: &log::Error) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%dataset, %error, cause, "the topic is not as the catalogue says yet");
+}
+
+/// Rounds over the topics that are as they should be, to see whether they still are.
+struct Looks {
+    /// Of this round.
+    left: VecDeque<DatasetId>,
+    begun: Instant,
+    next: Instant,
+    interval: Duration,
+}
+
+impl Looks {
+    /// Looks at one topic. Answers with its dataset where it seems to be below the floor.
+    async fn look(&mut self, log: &dyn Log, snapshot: &Snapshot, set: &Set) -> Option<DatasetId> {
+        if self.left.is_empty() {
+            self.begun = Instant::now();
+            self.left = snapshot.datasets().map(|dataset| dataset.id.clone()).collect();
+        }
+        let next = self.left.pop_front();
+        let dataset = next.and_then(|id| snapshot.dataset(id.as_str())).filter(|dataset| set.contains_key(&dataset.id));
+        let looked = match dataset {
+            Some(dataset) => log.check_topic(&spec(dataset)).await,
+            None => Ok(()),
+        };
+        let now = Instant::now();
+        self.next = if self.left.is_empty() { now.max(self.begun + self.interval) } else { now + LOOK_STEP };
+        match (dataset, looked) {
+            (Some(dataset), Err(log::Error::BelowFloor { .. })) => return Some(dataset.id.clone()),
+            (Some(dataset), Err(error)) => not_yet(&dataset.id, &error),
+            _ => {}
+        }
+        None
+    }
+}
+
 /// The topic as the catalogue wants it.
-fn spec(dataset: &Dataset) -> TopicSpec {
+pub(super) fn spec(dataset: &Dataset) -> TopicSpec {
     TopicSpec {
         topic: dataset.topic.clone(),
         partitions: dataset.partitions,
@@ -106,15 +235,18 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::exchange::{
-        Error,
-        catalogue::{
-            Command,
-            command::DatasetChange,
-            fixtures::{new_dataset, system},
+    use crate::{
+        chain::chain,
+        exchange::{
+            catalogue::{
+                Catalogue, Command,
+                command::DatasetChange,
+                fixtures::{new_dataset, options, system},
+            },
+            clock::Clock,
+            fixtures::{City, DATASET, OWNER, Watched, batch, upsert},
         },
-        clock::Clock,
-        fixtures::{City, DATASET, OWNER, Watched},
+        shutdown::Tasks,
     };
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -197,6 +329,65 @@ mod tests {
         let city = City::on(log.clone(), directory.path(), clock).await;
         agrees(&log, &city).await;
         city.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_topic_below_the_floor_keeps_a_node_from_starting_and_one_that_falls_takes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_000_000);
+        let log = Arc::new(Watched::open(directory.path(), clock.clone()));
+        let city = City::on(log.clone(), directory.path(), clock.clone()).await;
+        let mut session = city.session().await;
+        city.publish(&mut session, vec![upsert(1, "a", "1")]).await;
+        let topic = city.catalogue.snapshot().dataset(DATASET).unwrap().topic.clone();
+
+        log.below.lock().replace(topic.clone());
+        until("it is found", || !city.catalogue.below_floor().is_empty()).await;
+        let told = city.catalogue.below_floor()[0].to_string();
+        assert!(told.contains(topic.as_str()) && told.contains("as the test wants it"), "{told}");
+        let refused = session.submit(batch(vec![upsert(2, "b", "1")])).await;
+        assert!(matches!(refused, Err(Error::LogBelowFloor(_))), "a session that is open: {refused:?}");
+        let caller = Arc::new(system(OWNER));
+        let refused = city.publisher.open(&caller, DATASET, "").await;
+        assert!(matches!(refused, Err(Error::LogBelowFloor(_))), "a new one: {refused:?}");
+        assert_eq!(log.bounds(&topic).await.unwrap().iter().map(|one| one.next).sum::<u64>(), 1, "nothing is taken");
+
+        log.below.lock().take();
+        until("it is found mended", || city.catalogue.below_floor().is_empty()).await;
+        drop(session);
+        let mut session = city.session().await;
+        city.publish(&mut session, vec![upsert(2, "b", "1")]).await;
+        drop(session);
+
+        log.below.lock().replace(topic.clone());
+        assert_eq!(city.tasks.drain(PATIENCE).await, 0);
+        drop(city);
+        let tasks = Tasks::default();
+        let refused = Catalogue::open(log.clone(), options(), clock.clone(), &tasks).await.unwrap_err();
+        assert!(matches!(refused, Error::LogBelowFloor(_)) && chain(&refused).contains(topic.as_str()), "{refused:?}");
+        assert_eq!(tasks.drain(PATIENCE).await, 0);
+
+        // A log that does not answer is no reason not to start.
+        log.below.lock().take();
+        log.datasets_fail.store(true, Ordering::SeqCst);
+        let tasks = Tasks::default();
+        let catalogue = Catalogue::open(log.clone(), options(), clock, &tasks).await.expect("starts");
+        let dataset = catalogue.snapshot().dataset(DATASET).unwrap().clone();
+        let unknown = catalogue.may_append(&dataset).await;
+        assert!(matches!(unknown, Err(Error::LogUnavailable(_))), "nobody has looked: {unknown:?}");
+        log.datasets_fail.store(false, Ordering::SeqCst);
+        catalogue.may_append(&dataset).await.expect("looked at when it is needed");
+        assert_eq!(tasks.drain(PATIENCE).await, 0);
+        log.close().await;
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let waited = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
     }
 
     #[tokio::test]

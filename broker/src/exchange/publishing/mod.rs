@@ -4,7 +4,7 @@
 //! this node's view has read what the log held; then the high-water sequence of each partition is exact, and a repeat is recognised by one comparison.
 //!
 //! Order of events for a batch, each a condition of the next: permission (compared by the catalogue's epoch), bounds, the sequence rule, validation of each record, high
-//! water, log, audit entry, receipt, acknowledgement. Validation comes before the high water: a repeat gets the verdict it had, rejected ones too.
+//! water, log, audit entry, receipt, acknowledgement. Into a topic that is known to be below the log's floor nothing is published. Validation comes before the high water: a repeat gets the verdict it had, rejected ones too.
 //!
 //! A batch that is refused leaves a denial on the trail, as an opening that is refused does. Where the log says that its disk is full it has taken nothing, so
 //! that is a refusal too, though one for which the trail has no room.
@@ -172,8 +172,8 @@ impl Publisher {
     /// Opens a session of `caller` into `dataset`. `source` is empty or the caller's own.
     ///
     /// # Errors
-    /// Those of [`policy::may_publish`]; INVALID_FIELD for another's source; SOURCE_FENCED if a newer session opened meanwhile; VIEW_BEHIND, LOG_UNAVAILABLE,
-    /// QUOTA_EXHAUSTED if the older session does not settle in time. A refusal is on the trail before it is answered.
+    /// Those of [`policy::may_publish`] and [`Catalogue::may_append`]; INVALID_FIELD for another's source; SOURCE_FENCED if a newer session opened meanwhile;
+    /// VIEW_BEHIND, LOG_UNAVAILABLE, QUOTA_EXHAUSTED if the older session does not settle in time. A refusal is on the trail before it is answered.
     pub async fn open(&self, caller: &Arc<Identity>, dataset: &str, source: &str) -> Result<Session, Error> {
         match self.begin(caller, dataset, source).await {
             Ok(session) => Ok(session),
@@ -197,6 +197,7 @@ impl Publisher {
         }
         let snapshot = self.context.catalogue.snapshot();
         let (dataset, record_type) = policy::may_publish(&snapshot, caller, dataset)?;
+        self.context.catalogue.may_append(&dataset).await?;
         let place = self.sessions.take_over(dataset.id.clone(), caller.source.clone());
         place.settled(self.options.open_timeout).await?;
 

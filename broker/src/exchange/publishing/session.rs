@@ -186,7 +186,7 @@ impl Session {
     ///
     /// # Errors
     /// Each ends the session: SOURCE_FENCED, SEQUENCE_WENT_BACK, BATCH_TOO_LARGE, INVALID_FIELD (an empty batch), RECORD_TYPE_NOT_ACCEPTED, those of
-    /// [`policy::may_publish`], LOG_UNAVAILABLE, DISK_FULL, also where an earlier batch met with these. Nothing of the batch was taken, and a refusal is on the
+    /// [`policy::may_publish`], LOG_BELOW_FLOOR, LOG_UNAVAILABLE, DISK_FULL, also where an earlier batch met with these. Nothing of the batch was taken, and a refusal is on the
     /// trail before it is answered.
     pub async fn submit(&mut self, batch: Batch) -> Result<Acknowledging, Error> {
         match self.take(batch).await {
@@ -204,6 +204,7 @@ impl Session {
         let begun = Instant::now();
         let in_flight = self.place.begin()?;
         self.check_permission()?;
+        self.context.catalogue.may_go_on(&self.dataset.id)?;
         self.check_batch(&batch)?;
         let judged = self.judge(batch.records);
         let (entries, submitted) = self.entries(&judged);

@@ -169,6 +169,13 @@ impl Log for Embedded {
         self.blocking(move |shared| shared.ensure_topic(&spec)).await
     }
 
+    async fn check_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
+        if self.shared.queue.is_closing() {
+            return Err(Error::Closed);
+        }
+        self.shared.topic(&spec.topic)?.check(spec)
+    }
+
     async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, Error> {
         let topic = self.shared.topic(topic)?;
         if entries.is_empty() {

@@ -66,6 +66,16 @@ impl Topical {
         }
     }
 
+    /// On this home there is nothing else that could be wrong.
+    pub(super) fn check(&self, spec: &TopicSpec) -> Result<(), Error> {
+        let partitions = self.partitions.len();
+        if u32::try_from(partitions) == Ok(spec.partitions) {
+            return Ok(());
+        }
+        let violations = format!("its partition count is {partitions}, not {}", spec.partitions);
+        Err(Error::BelowFloor { topic: spec.topic.clone(), violations })
+    }
+
     pub(super) fn partition(&self, partition: u32) -> Option<&Partition> {
         self.partitions.get(usize::try_from(partition).ok()?)
     }
@@ -242,13 +252,7 @@ impl Shared {
         let known = self.topics.read().get(&spec.topic).cloned();
         let (id, standings) = match &known {
             Some(topic) => {
-                let partitions = topic.partitions.len();
-                if u32::try_from(partitions) != Ok(spec.partitions) {
-                    return Err(Error::BelowFloor {
-                        topic: spec.topic.clone(),
-                        violations: format!("its partition count is {partitions}, not {}", spec.partitions),
-                    });
-                }
+                topic.check(spec)?;
                 (topic.id, Vec::new())
             }
             None => {

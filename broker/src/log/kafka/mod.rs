@@ -256,6 +256,13 @@ impl Log for Kafka {
         .await
     }
 
+    async fn check_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
+        let spec = spec.clone();
+        let runtime = tokio::runtime::Handle::current();
+        // As above.
+        self.blocking(move |shared| runtime.block_on(topics::look(shared, &spec))).await
+    }
+
     async fn submit(&self, topic: &Topic, entries: Vec<Entry>) -> Result<Pending, Error> {
         let topic = self.topic(topic).await?;
         self.shared.producer.submit(&self.shared, topic, entries).await

@@ -1,6 +1,7 @@
 //! What only this home can do. Runs where `SHUQIAO_TEST_KAFKA` names a cluster; faults are inflicted on clusters of their own, started by `deploy/kafka`.
 
 mod cluster;
+mod floor;
 mod full_disk;
 
 use std::{

@@ -80,17 +80,34 @@ fn retention(retention: Retention) -> Vec<(&'static str, String)> {
 
 /// Makes the topic, or checks the one that exists.
 pub(super) async fn ensure(shared: &Shared, spec: &TopicSpec) -> Result<(), Error> {
-    let admin: AdminClient<Observer> =
-        client::admin(&shared.options).create_with_context(shared.observer.clone()).map_err(unavailable)?;
-    let deadline = shared.options.request_deadline;
-    let work = async {
+    let admin = admin(shared)?;
+    within_deadline(shared, async {
         match layout(shared, &spec.topic)? {
-            Some(layout) => check(shared, &admin, spec, &layout).await,
+            Some(layout) => set(shared, &admin, spec, &layout).await,
             None => create(shared, &admin, spec).await,
         }
-    };
-    // The library's own limits are several and add up; this one is over all of them.
-    tokio::time::timeout(deadline * 3, work).await.map_err(unavailable)?
+    })
+    .await
+}
+
+/// Checks the topic, which must be there, and changes nothing.
+pub(super) async fn look(shared: &Shared, spec: &TopicSpec) -> Result<(), Error> {
+    let admin = admin(shared)?;
+    within_deadline(shared, async {
+        let layout = layout(shared, &spec.topic)?;
+        let layout = layout.ok_or_else(|| Error::TopicNotFound { topic: spec.topic.clone() })?;
+        check(shared, &admin, spec, &layout).await.map(drop)
+    })
+    .await
+}
+
+fn admin(shared: &Shared) -> Result<AdminClient<Observer>, Error> {
+    client::admin(&shared.options).create_with_context(shared.observer.clone()).map_err(unavailable)
+}
+
+/// The library's own limits are several and add up; this one is over all of them.
+async fn within_deadline(shared: &Shared, work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::time::timeout(shared.options.request_deadline * 3, work).await.map_err(unavailable)?
 }
 
 fn admin_options(deadline: Duration) -> AdminOptions {
@@ -127,7 +144,7 @@ async fn create(shared: &Shared, admin: &AdminClient<Observer>, spec: &TopicSpec
     let give_up = tokio::time::Instant::now() + options.request_deadline;
     loop {
         match layout(shared, &spec.topic)? {
-            Some(layout) if layout.iter().all(|(_, led)| *led) => return check(shared, admin, spec, &layout).await,
+            Some(layout) if layout.iter().all(|(_, led)| *led) => return set(shared, admin, spec, &layout).await,
             _ if tokio::time::Instant::now() > give_up => {
                 return Err(unavailable(RDKafkaErrorCode::LeaderNotAvailable));
             }
@@ -136,19 +153,31 @@ async fn create(shared: &Shared, admin: &AdminClient<Observer>, spec: &TopicSpec
     }
 }
 
+/// The settings of a topic that is above the floor.
 async fn check(
     shared: &Shared,
     admin: &AdminClient<Observer>,
     spec: &TopicSpec,
     layout: &[(usize, bool)],
+) -> Result<ConfigResource, Error> {
+    let described = described(shared, admin, &ResourceSpecifier::Topic(spec.topic.as_str())).await?;
+    let violations = violations(shared, spec, layout, &described);
+    match violations.is_empty() {
+        true => Ok(described),
+        false => Err(Error::BelowFloor { topic: spec.topic.clone(), violations: violations.join("; ") }),
+    }
+}
+
+/// Checks a topic and sets how long its entries stay.
+async fn set(
+    shared: &Shared,
+    admin: &AdminClient<Observer>,
+    spec: &TopicSpec,
+    layout: &[(usize, bool)],
 ) -> Result<(), Error> {
+    let described = check(shared, admin, spec, layout).await?;
     let specifier = ResourceSpecifier::Topic(spec.topic.as_str());
     let limits = admin_options(shared.options.request_deadline);
-    let described = described(shared, admin, &specifier).await?;
-    let violations = violations(shared, spec, layout, &described);
-    if !violations.is_empty() {
-        return Err(Error::BelowFloor { topic: spec.topic.clone(), violations: violations.join("; ") });
-    }
     let stale: Vec<_> = retention(spec.retention)
         .into_iter()
         .filter(|(name, value)| described.get(name).and_then(|entry| entry.value.as_deref()) != Some(value))
