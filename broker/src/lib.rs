@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod log;
 pub mod node;
 pub mod pki;
+pub mod request;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;

@@ -109,7 +109,7 @@ section! {
         /// logs than people do. Since 0.1.0.
         value log_format: LogFormat = "json";
         /// Which log lines are written, in the syntax of `tracing`: `info`, or `info,shuqiao_broker::tls=debug`. Changing it: `debug` costs many
-        /// times the lines, each refused call with its request id among them, and shows neither payloads nor keys. Default because it tells of every start,
+        /// times the lines, each call and each refusal among them, and shows neither payloads nor keys. Default because it tells of every start,
         /// stop, refused connection and failure. Since 0.1.0.
         value log_level: String = "info", env "SHUQIAO_NODE_LOG_LEVEL";
         /// How long a stopping node finishes what is in flight before it ends. Changing it: keep it below the service unit's TimeoutStopSec. Default

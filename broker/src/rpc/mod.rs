@@ -17,4 +17,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-pub use server::{Admitted, Aged, Arriving, ArrivingMetrics, Guarded, Room, Unsent, UnsentMetrics, aged, server};
+pub use server::{
+    Admitted, Aged, Arriving, ArrivingMetrics, Called, Calls, Guarded, Layers, Room, Unsent, UnsentMetrics, aged,
+    server,
+};

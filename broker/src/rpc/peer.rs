@@ -17,14 +17,17 @@ pub struct Peer {
     pub revoked: tokio_util::sync::CancellationToken,
 }
 
-/// The caller of a request.
+/// The caller of a request, which the call's span names from now on.
 ///
 /// # Errors
 /// UNAUTHENTICATED (IDENTITY_MALFORMED) where the connection has no identity.
 pub fn caller<T>(request: &Request<T>) -> Result<(Arc<Identity>, Peer), Status> {
     let peer = request.extensions().get::<Peer>().ok_or_else(|| super::status::of(Error::IdentityMalformed))?;
     match &peer.identity {
-        Some(identity) => Ok((identity.clone(), peer.clone())),
+        Some(identity) => {
+            super::server::introduce(identity);
+            Ok((identity.clone(), peer.clone()))
+        }
         None => Err(super::status::of(Error::IdentityMalformed)),
     }
 }

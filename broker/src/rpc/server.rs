@@ -19,6 +19,7 @@
 
 mod age;
 mod arriving;
+mod calls;
 mod unsent;
 
 #[cfg(test)]
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 pub use age::{Aged, aged};
 pub use arriving::{Admitted, Arriving, ArrivingMetrics};
+pub(in crate::rpc) use calls::introduce;
+pub use calls::{Called, Calls};
 use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 pub use unsent::{Guarded, Room, Unsent, UnsentMetrics};
@@ -42,8 +45,11 @@ const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 /// on the same connection. Fixed: a window that adapts to the line would adapt to a flood.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
 
-/// A server builder that keeps `limits`, counts requests in `arriving` and answers in `unsent`. What it serves comes through [`aged`].
-pub fn server(limits: &Limits, arriving: Arriving, unsent: Unsent) -> Server<Stack<Unsent, Stack<Arriving, Identity>>> {
+/// What every call goes through, in this order: its id and span, its request's bytes, its answer's.
+pub type Layers = Stack<Unsent, Stack<Arriving, Stack<Calls, Identity>>>;
+
+/// A server builder that gives each call its id, keeps `limits`, counts requests in `arriving` and answers in `unsent`. What it serves comes through [`aged`].
+pub fn server(limits: &Limits, arriving: Arriving, unsent: Unsent) -> Server<Layers> {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection_max)
         .http2_max_header_list_size(limits.header_bytes_max.bytes_u32())
@@ -56,6 +62,7 @@ pub fn server(limits: &Limits, arriving: Arriving, unsent: Unsent) -> Server<Sta
         // Without `max_connection_age_grace`: with it tonic 0.14 never says GOAWAY and cuts the connection at the end of both (see `connection_timeout_future`
         // there). The grace is kept by `aged`.
         .max_connection_age(limits.connection_age_max)
+        .layer(Calls::new())
         .layer(arriving)
         .layer(unsent)
 }

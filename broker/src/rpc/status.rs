@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use crate::{
     chain::chain,
     exchange::{self, Error},
+    request::RequestId,
 };
 
 /// How long a caller waits before it tries again where the error itself does not say.
@@ -27,9 +28,9 @@ pub fn reason_name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("REASON_")
 }
 
-/// The status, reason and details of an error. Logs the cause where there is one.
+/// The status, reason and details of an error, under the id of the call that meets with it. Logs the cause where there is one.
 pub fn of(error: Error) -> Status {
-    let request_id = uuid::Uuid::now_v7().to_string();
+    let request_id = RequestId::current().unwrap_or_else(RequestId::mint).to_string();
     let (code, reason) = row(&error);
     let mut details = ErrorDetails::new();
     details.set_error_info(reason_name(reason), ERROR_DOMAIN, std::collections::HashMap::new());

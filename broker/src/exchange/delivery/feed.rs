@@ -72,7 +72,8 @@ impl Feed {
         let mut reading = Reading::open(room.clone(), dataset.clone(), &from, For::Tail(tail.projected())).await?;
         let stop = room.tasks.token().child_token();
         let (filled, stopped) = (tail.clone(), stop.clone());
-        room.tasks.clone().spawn("delivery-feed", async move {
+        // Every subscriber's, not the first one's.
+        room.tasks.clone().spawn_apart("delivery-feed", async move {
             stopped.run_until_cancelled(fill(&room, &dataset, &mut reading, &filled)).await;
             room.metrics().tail_bytes(&dataset.id, 0);
         });

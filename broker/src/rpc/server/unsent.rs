@@ -33,6 +33,7 @@ use tonic::{Status, body::Body};
 use crate::{
     config::Limits,
     exchange::{Error, model::DepartmentAlias},
+    request::{self, RequestId},
     rpc::{peer::Peer, status},
     shutdown::Tasks,
 };
@@ -258,7 +259,7 @@ impl Shared {
         drop(state);
         // The answer has taken its place.
         drop(room);
-        Some(Answer { shared: self.clone(), number, rest })
+        Some(Answer { request: RequestId::current(), shared: self.clone(), number, rest })
     }
 
     /// Counts so many bytes, if there is room for them.
@@ -317,6 +318,8 @@ impl State {
 
 /// A whole answer, in pieces.
 struct Answer {
+    /// Whose answer it is: it is read when the call's own code has long come back.
+    request: Option<RequestId>,
     shared: Arc<Shared>,
     number: u64,
     rest: Arc<Mutex<Rest>>,
@@ -330,7 +333,7 @@ impl hyper::body::Body for Answer {
         let mut rest = self.rest.lock();
         if std::mem::take(&mut rest.taken_back) {
             let mut trailers = HeaderMap::new();
-            let told = status::of(Error::ClientTooSlow).add_header(&mut trailers);
+            let told = request::on_behalf(self.request, || status::of(Error::ClientTooSlow)).add_header(&mut trailers);
             return Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))));
         }
         if rest.data.is_empty() {

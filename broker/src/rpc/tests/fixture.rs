@@ -39,6 +39,7 @@ pub(super) struct Site {
     pub(super) catalogue: CatalogueServiceClient<Channel>,
     pub(super) audit: AuditServiceClient<Channel>,
     pub(super) unsent: Unsent,
+    pub(super) channel: Channel,
     server: Tasks,
     _directory: tempfile::TempDir,
 }
@@ -84,7 +85,8 @@ impl Site {
         Self {
             city,
             catalogue: CatalogueServiceClient::new(channel.clone()),
-            audit: AuditServiceClient::new(channel),
+            audit: AuditServiceClient::new(channel.clone()),
+            channel,
             unsent,
             server,
             _directory: directory,
@@ -92,7 +94,7 @@ impl Site {
     }
 
     pub(super) async fn close(self) {
-        drop((self.catalogue, self.audit));
+        drop((self.catalogue, self.audit, self.channel));
         assert_eq!(self.server.drain(std::time::Duration::from_secs(30)).await, 0);
         self.city.close().await;
     }

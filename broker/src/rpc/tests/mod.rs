@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+pub(super) mod calls;
 mod catalogue;
 mod fixture;
 mod node;

@@ -60,6 +60,7 @@ async fn serve_patiently(house: &House, revoked: CancellationToken, unread_timeo
     let address = listener.local_addr().unwrap();
     let token = city.tasks.token();
     let serving = tonic::transport::Server::builder()
+        .layer(crate::rpc::Calls::new())
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { token.cancelled().await });
     city.tasks.spawn("serve", async move { serving.await.unwrap() });
@@ -132,6 +133,35 @@ async fn a_client_that_ends_its_half_learns_where_its_cursor_is() {
         cursor = moved.cursor;
     }
     assert_eq!(cursor, opened.end);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_long_after_its_opening_ends_under_the_id_of_its_opening() {
+    let lines = super::calls::Lines::default();
+    let _kept = lines.keep("shuqiao_broker=debug");
+    let directory = tempfile::tempdir().unwrap();
+    let house = House::granted(directory.path()).await;
+    let address = serve(&house, CancellationToken::new()).await;
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let (asks, receiver) = mpsc::channel(16);
+    asks.send(v1::SubscribeRequest { request: Some(opening(10)) }).await.unwrap();
+    let response = ExchangeServiceClient::new(channel).subscribe(ReceiverStream::new(receiver)).await.unwrap();
+    let id = response.metadata().get("x-request-id").expect("it says its id").to_str().unwrap().to_owned();
+    let mut answers = response.into_inner();
+    assert!(matches!(answer(&mut answers).await, Ok(Some(Response::Opened(_)))));
+    house.revoke().await;
+    let status = loop {
+        if let Err(status) = answer(&mut answers).await {
+            break status;
+        }
+    };
+    assert_eq!(super::calls::refused_id(&status), id);
+    let spans = lines.spans_of("request refused", &id);
+    let names: Vec<_> = spans.iter().map(|span| span["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["call", "task"]);
+    assert_eq!((&spans[0]["request_id"], &spans[0]["department"]), (&id.as_str().into(), &"taxation".into()));
+    drop(asks);
     house.close().await;
 }
 

@@ -111,6 +111,8 @@ async fn answers_that_nobody_reads_are_bounded_and_what_ends_makes_room() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_read_in_time_is_taken_back() {
+    let lines = crate::rpc::tests::calls::Lines::default();
+    let _kept = lines.keep("shuqiao_broker=debug");
     let limits = Limits { unread_timeout: Duration::from_secs(30), ..limits() };
     let (address, unsent, tasks) = serve_wordy(&limits).await;
     let mut wire = Wire::open(address).await;
@@ -133,6 +135,13 @@ async fn an_answer_that_is_not_read_in_time_is_taken_back() {
     };
     assert!(end.kind == HEADERS && end.flags & END_STREAM != 0, "the call ends with a status: {end:?}");
     assert!(read <= 16 << 10, "{read} bytes came all the same");
+    assert_eq!(lines.spans_of("answered", "").len(), 1);
+    let answered = lines.spans_of("answered", "")[0]["request_id"].as_str().expect("an id").to_owned();
+    assert!(
+        lines.text().lines().any(|line| line.contains("request refused") && line.contains(&answered)),
+        "late, and under the call's id: {}",
+        lines.text()
+    );
     drop(wire);
     tasks.drain(Duration::from_secs(5)).await;
     assert_eq!(unsent.bytes(), 0);
