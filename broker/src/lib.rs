@@ -13,5 +13,6 @@ pub mod request;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
+mod throttle;
 pub mod tls;
 pub mod view;

@@ -294,9 +294,11 @@ section! {
         value connections_per_address_max: usize = 256, within 1, 100000;
         /// Connections at once of one department. Changing it: raise it for a department with very many systems. Default as above. Since 0.1.0.
         value connections_per_department_max: usize = 256, within 1, 100000;
-        /// Handshakes at once, of one address at most a quarter of them; further ones wait their turn, no longer than `handshake_timeout`. Changing it: more
-        /// uses more processor time when everybody reconnects. Default because more at once on a few cores only make each other slower. Since 0.1.0.
-        value handshakes_max: usize = 64, within 1, 10000;
+        /// Handshakes at once, those included whose client has said nothing yet, and of one address at most a quarter; where one more comes, the oldest of the
+        /// address that has the most is given up. Changing it: whoever wants to push an honest handshake out must open so many sockets while it lasts; each
+        /// costs a file descriptor, and some memory once the client speaks. Default because with a handshake of a tenth of a second that takes ten thousand sockets a
+        /// second. Since 0.1.0.
+        value handshakes_max: usize = 1024, within 1, 10000;
         /// A handshake that takes longer is given up. Changing it: slow lines need more. Default because the slowest honest client needs a second.
         /// Since 0.1.0.
         value handshake_timeout: Duration = "10s", within "100ms", "2m";

@@ -200,8 +200,8 @@ pub enum Error {
     /// The client did not read for too long, or left a message unfinished.
     #[error("the client did not read, or did not finish a message, for too long")]
     ClientTooSlow,
-    /// The certificate was revoked while it was in use.
-    #[error("the certificate has been revoked")]
+    /// The certificate lost its force while it was in use: it was revoked, it ended, or its authority is trusted no more.
+    #[error("the certificate has been revoked, has ended, or is no longer vouched for")]
     CertificateRevoked,
     /// Our bug.
     #[error("internal error")]

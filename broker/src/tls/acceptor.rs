@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -15,18 +16,20 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::{
     Connection, Error, Metrics, Options,
     connection::Cut,
-    material::{Raw, Trust},
+    material::{Raw, Trust, certificate_end},
     registry::{Full, Limits, Live, Registry, Slot},
     watch,
 };
-use crate::{exchange::identity::Identity, rpc::peer::Peer, shutdown::Tasks};
+use crate::{exchange::identity::Identity, rpc::peer::Peer, shutdown::Tasks, throttle::Throttle};
 
 /// A refused client has so long, and so many reads of a KiB, to take the reason.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_READS_MAX: usize = 64;
 
-/// One address has this part of the handshakes at most: whoever opens sockets and says nothing must leave turns for the others.
+/// One address has this part of the handshakes at most.
 const ADDRESS_SHARE: usize = 4;
+/// Between two lines about refused connections of one kind: anybody may cause as many as it likes.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a socket became no connection. For the log and the metrics; the client sees a closed socket or a TLS alert.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +38,8 @@ pub(super) enum Refused {
     Handshake(#[source] std::io::Error),
     #[error("the handshake took too long")]
     Timeout,
-    #[error("the department has too many connections")]
-    Full(Full),
+    #[error(transparent)]
+    Full(#[from] Full),
     #[error("the certificate lost its force during the handshake")]
     Overtaken(#[source] rustls::Error),
 }
@@ -59,6 +62,7 @@ pub struct Acceptor {
     pub(super) metrics: Metrics,
     pub(super) registry: Arc<Registry>,
     pub(super) trust: ArcSwap<Trust>,
+    told: Throttle,
 }
 
 impl Acceptor {
@@ -73,10 +77,12 @@ impl Acceptor {
             total: options.connections_max,
             per_address: options.connections_per_address_max,
             per_department: options.connections_per_department_max,
+            handshakes: options.handshakes_max,
             handshakes_per_address: (options.handshakes_max / ADDRESS_SHARE).max(1),
         };
         let registry = Registry::new(limits, metrics.clone());
-        let acceptor = Arc::new(Self { options, metrics, registry, trust: ArcSwap::from_pointee(trust) });
+        let (trust, told) = (ArcSwap::from_pointee(trust), Throttle::each(TELL_INTERVAL));
+        let acceptor = Arc::new(Self { options, metrics, registry, trust, told });
         if acceptor.options.files.revocation_lists.is_none() {
             tracing::warn!("no revocation list is configured: a lost certificate stays valid until its end");
         }
@@ -91,10 +97,13 @@ impl Acceptor {
         address: SocketAddr,
         mut slot: Slot,
     ) -> Result<Connection, Refused> {
+        let end = Instant::now() + self.options.handshake_timeout;
+        // A socket that says nothing costs a task and a descriptor, and no TLS session. One that was closed is found out by the handshake.
+        let spoken = timeout_at(end, socket.peek(&mut [0])).await.map_err(|_| Refused::Timeout)?;
+        spoken.map_err(Refused::Handshake)?;
         let trust = self.trust.load_full();
         let handshake = TlsAcceptor::from(trust.server.clone()).accept(socket).into_fallible();
-        let handshake = tokio::time::timeout(self.options.handshake_timeout, handshake).await;
-        let stream = match handshake.map_err(|_| Refused::Timeout)? {
+        let stream = match timeout_at(end, handshake).await.map_err(|_| Refused::Timeout)? {
             Ok(stream) => stream,
             Err((error, socket)) => {
                 linger(socket).await;
@@ -103,8 +112,11 @@ impl Acceptor {
         };
         let chain = chain_of(&stream);
         let identity = chain.first().and_then(|own| identity_of(own, &self.options.exchange)).map(Arc::new);
-        let live = Live { chain, identity, revoked: CancellationToken::new(), cut: Arc::new(Cut::default()) };
-        slot.enter(live.clone()).map_err(Refused::Full)?;
+        // What cannot be parsed was not verified either: it has ended.
+        let not_after_s = chain.first().and_then(|own| certificate_end(own)).unwrap_or(i64::MIN);
+        let (revoked, cut) = (CancellationToken::new(), Arc::new(Cut::default()));
+        let live = Live { chain, not_after_s, identity, revoked, cut };
+        slot.enter(live.clone())?;
         // Files replaced while the handshake ran: whoever replaced them looked at the connections before this one was among them, so it is judged here.
         let now = self.trust.load_full();
         if !Arc::ptr_eq(&now, &trust) {
@@ -112,6 +124,27 @@ impl Acceptor {
         }
         let peer = Peer { identity: live.identity, address: Some(address), revoked: live.revoked };
         Ok(Connection::new(stream, peer, live.cut, slot))
+    }
+
+    /// Counts a connection that was refused, and says so unless that was just said of others.
+    pub(super) fn refuse(&self, address: SocketAddr, refused: &Refused) {
+        let outcome = refused.outcome();
+        self.metrics.handshake(outcome);
+        let Some(left_out) = self.told.pass(outcome) else { return };
+        let cause = std::error::Error::source(refused).map(ToString::to_string).unwrap_or_default();
+        // A bound that is reached concerns whoever runs the node; what else is wrong, the client.
+        if matches!(refused, Refused::Full(_)) {
+            tracing::warn!(%address, outcome, error = %refused, left_out, "connection refused");
+        } else {
+            tracing::info!(%address, outcome, error = %refused, cause, left_out, "connection refused");
+        }
+    }
+
+    /// Says that no connection can be accepted, unless that was just said.
+    pub(super) fn tell_unaccepted(&self, error: &std::io::Error) {
+        if let Some(left_out) = self.told.pass("accept") {
+            tracing::warn!(%error, left_out, "cannot accept a connection");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -10,11 +10,15 @@ use std::{
 use futures::Stream;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Acceptor, Connection, registry::Slot};
+use super::{
+    Acceptor, Connection,
+    acceptor::Refused,
+    registry::{Full, Slot},
+};
 use crate::shutdown::Tasks;
 
 /// Out of file descriptors, mostly: give others time to close some.
@@ -42,7 +46,6 @@ async fn accept(
     tasks: Tasks,
 ) {
     let token = tasks.token();
-    let turns = Arc::new(Semaphore::new(acceptor.options.handshakes_max));
     loop {
         // Accepted at once, whoever it is: in the kernel's backlog an address that floods would stand before all others. The registry bounds who waits here.
         let accepted = tokio::select! {
@@ -53,68 +56,50 @@ async fn accept(
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                acceptor.tell_unaccepted(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // The registry counts an IPv4 client of a dual-stack listener as IPv4.
         let slot = match acceptor.registry.admit(canonical(address.ip())) {
             Ok(slot) => slot,
             Err(full) => {
-                acceptor.metrics.handshake(full.outcome());
-                tracing::warn!(%address, outcome = full.outcome(), "connection refused");
+                acceptor.refuse(address, &full.into());
                 continue;
             }
         };
-        let (acceptor, sender, token, turns) = (acceptor.clone(), sender.clone(), token.clone(), turns.clone());
+        let (acceptor, sender, token) = (acceptor.clone(), sender.clone(), token.clone());
         tasks.spawn("tls handshake", async move {
-            let handshake = in_turn(&acceptor, &turns, socket, address, slot);
-            let connection = tokio::select! { () = token.cancelled() => None, done = handshake => done };
-            if let Some(connection) = connection
-                && sender.send(Ok(connection)).await.is_err()
-            {
-                tracing::debug!(%address, "the server has stopped: connection closed");
+            let displaced = slot.displaced();
+            let handshake = handshake(&acceptor, socket, address, slot);
+            let done = tokio::select! {
+                () = token.cancelled() => return,
+                () = displaced.cancelled() => Err(Full::Displaced.into()),
+                done = handshake => done,
+            };
+            match done {
+                Ok(connection) => {
+                    acceptor.metrics.handshake("accepted");
+                    if sender.send(Ok(connection)).await.is_err() {
+                        tracing::debug!(%address, "the server has stopped: connection closed");
+                    }
+                }
+                Err(refused) => acceptor.refuse(address, &refused),
             }
         });
     }
 }
 
-/// [`handshake`] as soon as its address and the node have a turn for it. Waiting for one is bounded by what a handshake may take.
-async fn in_turn(
+async fn handshake(
     acceptor: &Acceptor,
-    turns: &Semaphore,
     socket: TcpStream,
     address: SocketAddr,
     slot: Slot,
-) -> Option<Connection> {
-    let own = slot.turns();
-    // The address's own turn first: whoever waits for it must not hold one that others could use.
-    let turn = async { (own.acquire().await, turns.acquire().await) };
-    let Ok(_turn) = tokio::time::timeout(acceptor.options.handshake_timeout, turn).await else {
-        acceptor.metrics.handshake("timeout");
-        tracing::info!(%address, "connection refused: too many handshakes before it");
-        return None;
-    };
-    handshake(acceptor, socket, address, slot).await
-}
-
-async fn handshake(acceptor: &Acceptor, socket: TcpStream, address: SocketAddr, slot: Slot) -> Option<Connection> {
+) -> Result<Connection, Refused> {
     if let Err(error) = prepare(&socket, acceptor.options.keepalive) {
         tracing::debug!(%address, %error, "socket options not set");
     }
-    match acceptor.accept(socket, address, slot).await {
-        Ok(connection) => {
-            acceptor.metrics.handshake("accepted");
-            Some(connection)
-        }
-        Err(refused) => {
-            acceptor.metrics.handshake(refused.outcome());
-            let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
-            tracing::info!(%address, error = %refused, cause, "connection refused");
-            None
-        }
-    }
+    acceptor.accept(socket, address, slot).await
 }
 
 fn prepare(socket: &TcpStream, keepalive: Duration) -> io::Result<()> {
@@ -123,6 +108,25 @@ fn prepare(socket: &TcpStream, keepalive: Duration) -> io::Result<()> {
     socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
+/// Whom the bounds count as one: an IPv4 client of a dual-stack listener as IPv4, and of IPv6 the network of 64 bits, all of whose addresses one machine may
+/// have (RFC 4291 section 2.5.4, RFC 8981).
 fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_machine_count_as_one() {
+        let of = |address: &str| canonical(address.parse().expect("an address")).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!((of("::ffff:192.0.2.1").as_str(), of("192.0.2.1").as_str()), ("192.0.2.1", "192.0.2.1"));
+    }
 }

@@ -146,7 +146,8 @@ pub(super) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'stat
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| Error::Empty { what: "key", path: path.to_path_buf() })
 }
 
-fn certificate_end(der: &[u8]) -> Option<i64> {
+/// The last second in which a certificate holds, since 1970.
+pub(super) fn certificate_end(der: &[u8]) -> Option<i64> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }

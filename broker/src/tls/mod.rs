@@ -6,10 +6,14 @@
 //!   once and handed to every request as [`crate::rpc::peer::Peer`];
 //! - certificate, key, authorities and revocation lists are watched and replaced without a restart. A broken new file keeps the old ones in force and
 //!   is logged; a file that is replaced half (certificate before key) is tried again when the other half arrives;
-//! - a live connection is held to the same judgement as a new one: after every replacement, and once a minute, its certificate is verified again. Where that
-//!   fails the connection's `revoked` token is cancelled, so that streams end with CERTIFICATE_REVOKED, and the socket is closed a little later. With
-//!   a poll every second both happen within 5 s;
-//! - everything is bounded: handshakes at once, in all and per address, and their time; connections in all, per address and per department.
+//! - a live connection is held to the same judgement as a new one: after every replacement (a list that revokes it, authorities that no longer vouch for it),
+//!   when its certificate ends, and once a minute, its certificate is verified again. Where that fails the connection's `revoked` token is cancelled, so that
+//!   streams end with CERTIFICATE_REVOKED and new calls are refused, and the socket is closed a little later. With a poll every second both happen within 5 s;
+//! - everything is bounded: handshakes at once, in all and per address, and their time; connections in all, per address and per department. An IPv6 network of
+//!   64 bits counts as one address;
+//! - whoever says nothing, or stops in the middle of a handshake, keeps nobody out: where a bound is reached, the oldest unfinished handshake of the address that
+//!   has the most makes room;
+//! - what anybody can cause is logged once a second and kind, with the number of what was not, and counted each time.
 //!
 //! Refuses: TLS 1.2, session resumption and tickets (each connection is judged anew), early data, and any protocol but HTTP/2.
 //!
@@ -171,7 +175,7 @@ pub struct Options {
     pub crl_expiry: CrlExpiry,
     /// A handshake that takes longer is given up.
     pub handshake_timeout: Duration,
-    /// Handshakes at once; further connections wait their turn, as long as a handshake may take. One address has a quarter of them at most.
+    /// Handshakes at once, sockets that have said nothing yet included, and a quarter of them of one address: beyond that, the oldest makes room for the next.
     pub handshakes_max: usize,
     /// Connections at once, handshakes included; further ones are closed.
     pub connections_max: usize,
@@ -195,7 +199,7 @@ impl Options {
             files,
             crl_expiry: CrlExpiry::default(),
             handshake_timeout: Duration::from_secs(10),
-            handshakes_max: 64,
+            handshakes_max: 1024,
             connections_max: 4096,
             connections_per_address_max: 256,
             connections_per_department_max: 256,

@@ -9,12 +9,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Status, Streaming,
     transport::{Channel, Endpoint, Server},
 };
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 mod check;
+mod ends;
+mod floods;
 
 use super::*;
 use crate::{
@@ -116,6 +118,15 @@ impl Site {
         HealthClient::new(channel).check(HealthCheckRequest::default()).await.map(|_| ())
     }
 
+    /// A stream that is open and waits.
+    async fn watch(&self, identity: &Issued) -> Streaming<HealthCheckResponse> {
+        let channel = self.channel(&self.client_files(Some(identity))).await.expect("good certificate");
+        let mut stream =
+            HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("watch").into_inner();
+        stream.message().await.expect("alive").expect("first state");
+        stream
+    }
+
     fn outcomes(&self, outcome: &'static str) -> u64 {
         self.acceptor.metrics.handshakes.get_or_create(&[("outcome", outcome)]).get()
     }
@@ -200,15 +211,8 @@ async fn a_revoked_certificate_loses_its_live_stream_and_others_keep_theirs() {
     let site = Site::start().await;
     let lost = client_certificate(&site.authority, "department/taxation/system/lost");
     let kept = client_certificate(&site.authority, "department/taxation/system/kept");
-    let watch = async |identity| {
-        let channel = site.channel(&site.client_files(Some(identity))).await.expect("good certificate");
-        let mut stream =
-            HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("watch").into_inner();
-        stream.message().await.expect("alive").expect("first state");
-        stream
-    };
-    let mut lost_stream = watch(&lost).await;
-    let mut kept_stream = watch(&kept).await;
+    let mut lost_stream = site.watch(&lost).await;
+    let mut kept_stream = site.watch(&kept).await;
     let tokens = |serial: &str| {
         let live = site.acceptor.registry.live();
         let live =
@@ -312,24 +316,6 @@ async fn a_list_of_another_authority_or_a_forged_one_changes_nothing_and_keeps_a
     let lists_of_both = [std::fs::read(&lists), std::fs::read(other.crl_path())].map(|read| read.expect("pem"));
     std::fs::write(&lists, lists_of_both.concat()).expect("write");
     Acceptor::open(Options::new(EXCHANGE, files), Metrics::default(), &site.tasks).await.expect("a list of each");
-    site.stop().await;
-}
-
-#[tokio::test]
-async fn one_address_that_opens_sockets_and_says_nothing_leaves_turns_for_the_others() {
-    let site = Site::start_with(|options| options.handshakes_max = 8).await;
-    let client = client_certificate(&site.authority, "department/taxation/system/inbox");
-    let mut silent = Vec::new();
-    for _ in 0..32 {
-        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
-        socket.bind("127.0.0.2:0".parse().expect("address")).expect("loopback has many addresses");
-        silent.push(socket.connect(site.address).await.expect("listening"));
-    }
-    // Far below the time after which a silent handshake is given up.
-    let call = tokio::time::timeout(Duration::from_secs(4), site.call(Some(&client))).await;
-    call.expect("not behind the silent ones").expect("served");
-    assert_eq!(site.outcomes("timeout"), 0);
-    drop(silent);
     site.stop().await;
 }
 

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use super::{
     Acceptor, Error,
     material::{Raw, Trust},
+    registry::Live,
 };
-use crate::shutdown::Tasks;
+use crate::{exchange::clock::Clock, shutdown::Tasks};
 
-/// Live certificates also end by time: they are judged this often without any file having changed.
+/// What else a verdict depends on ends by time as well (an intermediate certificate, a revocation list): all are judged this often without any file having
+/// changed.
 const JUDGE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often an old revocation list is complained about.
 const COMPLAIN_INTERVAL: Duration = Duration::from_secs(3600);
@@ -50,7 +52,10 @@ pub(super) async fn run(acceptor: Arc<Acceptor>, mut seen: [u8; 32], tasks: Task
         }
         if replaced || judged.elapsed() >= JUDGE_INTERVAL {
             judged = Instant::now();
-            judge(&acceptor, &tasks).await;
+            judge(&acceptor, acceptor.registry.live(), &tasks).await;
+        } else {
+            // A certificate's own end is known beforehand.
+            judge(&acceptor, acceptor.registry.ended(now_s()), &tasks).await;
         }
         if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_INTERVAL) && list_is_old(&acceptor) {
             complained = Some(Instant::now());
@@ -88,15 +93,19 @@ fn report(acceptor: &Acceptor) {
 }
 
 fn list_is_old(acceptor: &Acceptor) -> bool {
-    let now_ms = crate::exchange::clock::Clock::system().now_ms();
-    acceptor.trust.load().next_update.is_some_and(|end| end * 1000 < now_ms)
+    acceptor.trust.load().next_update.is_some_and(|end| end < now_s())
 }
 
-/// Judges every live connection, and cuts those that would not be let in now.
-async fn judge(acceptor: &Acceptor, tasks: &Tasks) {
+/// As the verifier counts them.
+fn now_s() -> i64 {
+    Clock::system().now_ms().div_euclid(1000)
+}
+
+/// Judges live connections, and cuts those that would not be let in now.
+async fn judge(acceptor: &Acceptor, live: Vec<Live>, tasks: &Tasks) {
     let trust = acceptor.trust.load_full();
     let mut cut = Vec::new();
-    for (count, live) in acceptor.registry.live().into_iter().enumerate() {
+    for (count, live) in live.into_iter().enumerate() {
         if count % JUDGED_AT_ONCE == JUDGED_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }

@@ -190,9 +190,16 @@ async fn every_end_that_is_not_the_clients_has_its_reason() {
     answer(&mut answers).await.unwrap();
     house.revoke().await;
     assert_eq!(refusal(&mut answers).await, "GRANT_REVOKED");
+    // A stream that says nothing yet, and one that comes afterwards.
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let mut silent = ExchangeServiceClient::new(channel);
+    let (_asks, unsaid) = mpsc::channel(1);
+    let mut answers = silent.subscribe(ReceiverStream::new(unsaid)).await.unwrap().into_inner();
     certificate.cancel();
-    let (_asks, mut answers) = client(address, opening(0)).await;
     assert_eq!(refusal(&mut answers).await, "CERTIFICATE_REVOKED");
+    let (_asks, unsaid) = mpsc::channel(1);
+    let refused = silent.subscribe(ReceiverStream::new(unsaid)).await.expect_err("no further call");
+    assert_eq!(refused.get_details_error_info().expect("a reason").reason, "CERTIFICATE_REVOKED");
     drop((older_asks, asks));
     house.close().await;
 }
