@@ -291,6 +291,7 @@ async fn services(
         .build_v1()?;
     let administration = Administration::new(rooms.catalogue.clone(), rooms.audit.clone());
     Recovery::new(rooms.catalogue.clone(), rooms.audit.clone()).watch(tasks);
+    rooms.audit.clone().sum_refusals(tasks);
     let catalogue = rpc::catalogue::CatalogueRpc::new(administration, delivery.clone(), tasks.clone(), unsent.clone());
     let unread_timeout = config.limits.unread_timeout;
     let exchange = rpc::exchange::ExchangeRpc { publisher, delivery, unread_timeout, tasks: tasks.clone() };

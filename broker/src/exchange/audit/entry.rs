@@ -16,7 +16,7 @@
 //! | `purpose` | as the caller named it |
 //! | `target` | `{"resource":…,"command":…,"key":…,"subject":{"kind":…,"digest":…},"fields":[…],"filter":…}` |
 //! | `positions` | `[[partition,first,last],…]`; of a change of the catalogue, where its entry lies in the catalogue's log |
-//! | `count` | records |
+//! | `count` | records; of `refused_calls`, calls |
 //! | `digest` | over what was released or taken, as the action defines it |
 //! | `outcome` | `"allowed"` or `{"denied":"GRANT_REVOKED"}` |
 //!
@@ -78,6 +78,8 @@ actions! {
     ReadAudit = "read_audit",
     /// A command to the catalogue that changed it, and was without its entry ([`super::Recovery`]).
     RecoveredChange = "recovered_catalogue_change",
+    /// Calls that were refused without an entry each: more came than the trail takes (`refusals.rs`).
+    RefusedCalls = "refused_calls",
 }
 
 /// What came of it.
@@ -143,7 +145,7 @@ pub struct NewEntry {
     pub target: Target,
     /// Partition, first and last offset; of a change of the catalogue, in the catalogue's log.
     pub positions: Vec<(u32, u64, u64)>,
-    /// Records released or taken.
+    /// Records released or taken; of [`Action::RefusedCalls`], calls.
     pub count: u64,
     /// Over what was released or taken.
     pub digest: Option<[u8; 32]>,
@@ -304,6 +306,7 @@ mod tests {
             "catalogue_change",
             "read_audit",
             "recovered_catalogue_change",
+            "refused_calls",
         ];
         assert_eq!(Action::ALL.len(), names.len());
         for (action, name) in Action::ALL.iter().zip(names) {

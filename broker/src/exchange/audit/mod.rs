@@ -4,12 +4,15 @@
 //! entries are never changed and never removed (one partition, kept for ever); an entry's canonical bytes ([`entry`]) are what lies in the log, byte for byte,
 //! so that a Merkle tree (RFC 6962) can be built over them on any node. Waiting costs little: the log makes durable in one group what comes together.
 //!
+//! Refusals have a rate (`refusals.rs`): whoever may nothing must not be able to fill a trail that is kept for ever.
+//!
 //! Refuses: payloads, keys and values; see [`entry`].
 
 pub mod entry;
 mod key;
 mod reading;
 mod recovery;
+mod refusals;
 mod scan;
 
 use std::sync::Arc;
@@ -28,7 +31,10 @@ pub use key::{AuditKey, KeyedDigest};
 pub use reading::{Asked, Reading};
 pub use recovery::Recovery;
 
-use self::scan::{LAST_LINES, Scan};
+use self::{
+    refusals::Refusals,
+    scan::{LAST_LINES, Scan},
+};
 use super::{Error, clock::Clock, model::SourceId};
 use crate::log::{self, Log, Retention, StoredEntry, Topic, TopicSpec};
 
@@ -61,6 +67,8 @@ pub struct Metrics {
     pub failed: Counter,
     /// Lines appended for changes that had none.
     pub recovered: Counter,
+    /// Refused calls without an entry each.
+    pub refused_calls: Counter,
     /// Seconds until durable.
     pub seconds: Histogram,
 }
@@ -72,6 +80,7 @@ impl Default for Metrics {
             appended: Counter::default(),
             failed: Counter::default(),
             recovered: Counter::default(),
+            refused_calls: Counter::default(),
             seconds: Histogram::new(bounds),
         }
     }
@@ -84,6 +93,8 @@ impl Metrics {
         registry.register("shuqiao_audit_appends", "Audit entries made durable", metrics.appended.clone());
         registry.register("shuqiao_audit_failures", "Audit entries not made durable", metrics.failed.clone());
         registry.register("shuqiao_audit_recovered", "Changes whose entry came late", metrics.recovered.clone());
+        let refused = metrics.refused_calls.clone();
+        registry.register("shuqiao_audit_refused_calls", "Refused calls beyond the rate of entries", refused);
         registry.register("shuqiao_audit_append_seconds", "Until durable", metrics.seconds.clone());
         metrics
     }
@@ -99,6 +110,7 @@ pub struct Audit {
     /// When the newest line was written that was there when the trail was opened. Later lines do not move it: what this node appends says nothing of what was
     /// left without a line before.
     opened_on_ms: Option<i64>,
+    refusals: Refusals,
 }
 
 /// Which entries are asked for.
@@ -149,7 +161,7 @@ impl Audit {
     pub async fn open(log: Arc<dyn Log>, options: Options, clock: Clock) -> Result<Arc<Self>, log::Error> {
         let topic = Topic::audit(&options.topic_prefix);
         log.ensure_topic(&TopicSpec { topic: topic.clone(), partitions: 1, retention: Retention::Forever }).await?;
-        let mut audit = Self { log, topic, clock, options, opened_on_ms: None };
+        let mut audit = Self { log, topic, clock, options, opened_on_ms: None, refusals: Refusals::default() };
         audit.opened_on_ms = audit.newest_line_ms().await?;
         Ok(Arc::new(audit))
     }

@@ -188,6 +188,11 @@ impl Snapshot {
         self.administrators.contains(&caller.source)
     }
 
+    /// Whether the actor's department is enrolled, or this node's configuration names the actor.
+    pub fn knows(&self, actor: &SourceId) -> bool {
+        self.department(actor.department()).is_some() || self.administrators.contains(actor)
+    }
+
     pub(super) fn standing_of(&self, alias: &DepartmentAlias, configured: bool) -> Result<Standing, Error> {
         let department = self.departments.get(alias).cloned();
         if department.is_none() && !configured {

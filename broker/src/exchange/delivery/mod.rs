@@ -64,7 +64,7 @@ use super::{
     identity::Identity,
     model::{DepartmentAlias, MESSAGE_BYTES_MAX, Position, SubscriptionId},
     policy,
-    refusal::refuse,
+    refusal::{self, refuse},
 };
 use crate::{
     log::{Bounds, Log, Topic},
@@ -350,6 +350,12 @@ impl Room {
             found.finish()?;
         }
         Ok((subscription.clone(), access))
+    }
+
+    /// Puts the end of a stream on the trail. Answers with its reason, or with what kept it from the trail.
+    async fn end(&self, caller: &Identity, subscription: &Subscription, error: Error) -> Error {
+        let asked = batch::audit_entry(caller, Action::Subscribe, subscription);
+        refusal::end(&self.catalogue, &self.audit, asked, error).await
     }
 
     /// Counts a refusal and puts it on the trail. Answers with the refusal, or with what kept it from the trail. What is not the caller's leaves the entry of

@@ -227,7 +227,7 @@ impl Stream {
     /// Puts on the trail why the stream ends. It ends in time, whether that succeeds or not: nothing is delivered any more.
     async fn refused(&mut self, error: Error) -> Error {
         let (room, caller, subscription) = (self.room().clone(), self.caller.clone(), self.subscription.clone());
-        let told = room.refuse(&caller, subscription.id.as_str(), Some(&subscription), error.clone());
+        let told = room.end(&caller, &subscription, error.clone());
         let unrecorded = match tokio::time::timeout(END_PATIENCE, told).await {
             Ok(told) if told.reason() == error.reason() => None,
             Ok(told) => Some(told.reason()),
