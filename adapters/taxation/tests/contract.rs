@@ -68,6 +68,52 @@ async fn a_missing_table_is_told_with_its_statement_and_not_created() {
     assert!(Taxation::check(&config).await.passed());
 }
 
+/// With its table dropped: says nothing of itself any more, and is told by the check and by a run that may not make one.
+async fn a_dropped_table_is_known(config: &InboxConfig, dropping: impl AsyncFnOnce()) {
+    let mut config = config.clone();
+    config.create_table = true;
+    let inbox = Inbox::open(&config).await.expect("opens");
+    inbox.deliver(&[record("k", 1, 0, "{}")]).await.expect("delivers");
+    assert_eq!(inbox.mark().await.expect("mark").map(|mark| mark.deliveries), Some(1));
+    dropping().await;
+    assert_eq!(inbox.mark().await.expect("mark"), None, "nothing is left of what it took");
+    let report = Taxation::check(&config).await;
+    let told = "the inbox table is missing, and had taken 1 delivery";
+    assert!(report.findings.iter().any(|finding| finding.message.contains(told)), "{report:?}");
+    config.create_table = false;
+    let report = Taxation::check(&config).await;
+    assert!(!report.passed() && format!("{report:?}").contains(told), "{report:?}");
+    let error = Inbox::open(&config).await.map(drop).expect_err("no table");
+    assert_eq!(error.class(), ErrorClass::Protocol);
+    assert!(error.to_string().contains(told) && error.to_string().contains("shuqiao-adapter refresh"), "{error}");
+    config.create_table = true;
+    let inbox = Inbox::open(&config).await.expect("creates");
+    assert_eq!(inbox.mark().await.expect("mark"), None, "an empty table for the one that took something");
+}
+
+#[tokio::test]
+async fn sqlite_knows_a_table_that_was_dropped() {
+    let directory = tempfile::tempdir().expect("directory");
+    let url = format!("sqlite://{}", directory.path().join("inbox.db").display());
+    a_dropped_table_is_known(&sqlite(&directory), async || {
+        let pool = SqlitePool::connect(&url).await.expect("opens");
+        sqlx::query("DROP TABLE shuqiao_inbox").execute(&pool).await.expect("drops");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_knows_a_table_that_was_dropped() {
+    let schema = "shuqiao_test_dropped";
+    let Some((pool, config)) = postgres(schema).await else { return };
+    a_dropped_table_is_known(&config, async || {
+        let statement = format!("DROP TABLE {schema}.shuqiao_inbox");
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("drops");
+    })
+    .await;
+    drop_schema(&pool, schema).await;
+}
+
 #[tokio::test]
 async fn a_table_of_another_shape_is_told() {
     let directory = tempfile::tempdir().expect("directory");

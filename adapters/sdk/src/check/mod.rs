@@ -3,7 +3,10 @@
 
 mod report;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use shuqiao_proto::v1;
 
@@ -15,6 +18,7 @@ use crate::{
     exchange::{Connection, Credentials, Error, Identity},
     plural,
     reconcile::{self, incomparable},
+    state::{self, State},
 };
 
 /// A certificate that ends sooner than this deserves a word.
@@ -34,7 +38,32 @@ pub async fn check(adapter: &dyn ErasedAdapter, config: &Config) -> CheckReport 
         ),
     }
     report.extend(adapter.check_with(&config.table).await);
+    inbox(&config.state.path, &mut report).await;
     report
+}
+
+/// Whether the inbox still holds what was acknowledged: the same comparison as a run's.
+async fn inbox(state: &Path, report: &mut CheckReport) {
+    let Some(found) = report.inbox.take() else { return };
+    let remembered = match State::open_beside(state).await {
+        Ok(state) => {
+            let remembered = state.inbox_mark().await;
+            state.close().await;
+            remembered
+        }
+        // Nothing was acknowledged yet.
+        Err(state::Error::Missing(_)) => return,
+        Err(error) => Err(error),
+    };
+    match remembered.map(|remembered| remembered.and_then(|remembered| remembered.is_lost_in(found.as_ref()))) {
+        Ok(None) => {}
+        Ok(Some((lost, _))) => report.failed(
+            "inbox",
+            format!("it has lost what was acknowledged: {lost}"),
+            "bring it back; or have everything delivered to it once more: `shuqiao-adapter refresh`, then start the adapter again",
+        ),
+        Err(error) => report.failed("state", chain(&error), "see what holds or has damaged the state file"),
+    }
 }
 
 fn state_directory(config: &Config, report: &mut CheckReport) {
@@ -187,6 +216,7 @@ fn remedy(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mark;
 
     /// Of the reasons that `GetNodeStatus` and `GetDatasetDigest` document those that waiting does not mend.
     #[test]
@@ -207,5 +237,30 @@ mod tests {
             let name = reason.as_str_name().trim_start_matches("REASON_");
             assert_ne!(remedy(&refused(name)), unknown, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_lacks_what_was_acknowledged_fails_the_check_until_everything_is_asked_for_once_more() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("state.db");
+        let checked = async |found: Option<Mark>| {
+            let mut report = CheckReport { inbox: Some(found), ..CheckReport::default() };
+            inbox(&path, &mut report).await;
+            report.findings
+        };
+        assert_eq!(checked(None).await, [], "there is no state file yet");
+        let state = State::open(&path).await.expect("opens");
+        assert_eq!(checked(None).await, [], "nothing was acknowledged yet");
+        let mark = Mark { inbox: "a".into(), deliveries: 7 };
+        state.delivered(&[], &[], Some(&mark)).await.expect("noted");
+        assert_eq!(checked(Some(mark.clone())).await, []);
+        for found in [None, Some(Mark { deliveries: 6, ..mark.clone() })] {
+            let findings = checked(found).await;
+            let [lost] = findings.as_slice() else { panic!("{findings:?}") };
+            assert_eq!(lost.verdict, Verdict::Failed);
+            assert!(lost.message.contains("had taken 7") && lost.remedy.contains("refresh"), "{lost:?}");
+        }
+        state.ask_anew().await.expect("asked");
+        assert_eq!(checked(None).await, [], "everything comes once more");
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::Mark;
+
 /// How one item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -32,6 +34,9 @@ pub struct Finding {
 pub struct CheckReport {
     /// In order.
     pub findings: Vec<Finding>,
+    /// What an inbox says of itself, where one was looked at: compared with what the state file remembers of it.
+    #[serde(skip)]
+    pub(crate) inbox: Option<Option<Mark>>,
 }
 
 impl CheckReport {
@@ -58,6 +63,7 @@ impl CheckReport {
     /// Adds another report's findings.
     pub fn extend(&mut self, other: Self) {
         self.findings.extend(other.findings);
+        self.inbox = other.inbox.or(self.inbox.take());
     }
 
     fn push(

@@ -1,5 +1,5 @@
 //! An inbox: one table in the department's own PostgreSQL or SQLite, one row a key, the newest state with where it comes from; and beside it a table of one
-//! row, how much it has taken, by which an inbox that was removed or restored is known. A department that takes records into such a table writes its
+//! row, how much it has taken, by which an inbox that was removed, emptied or restored is known. A department that takes records into such a table writes its
 //! descriptor and nothing else.
 //!
 //! Promises: each record takes effect once, an older source version never overwrites a newer one, a delete is a row that says so, a delivery is one
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 pub use self::config::{Database, InboxConfig};
 use self::{postgres::Postgres, sqlite::Sqlite, table::newest};
-use crate::{AdapterError, CheckReport, Mark, Outcome, Record, Sink, Violation};
+use crate::{AdapterError, CheckReport, Mark, Outcome, Record, Sink, Violation, plural};
 
 /// An open inbox table.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ impl Inbox {
     /// Connects, and creates the table where it is missing and `create_table` is set.
     ///
     /// # Errors
-    /// [`AdapterError`]: transient while the database is not reachable, configuration where the table is missing.
+    /// [`AdapterError`]: transient while the database is not reachable, configuration where the table is missing, protocol where it is and has taken
+    /// something.
     pub async fn open(config: &InboxConfig) -> Result<Self, AdapterError> {
         let home = connect(config).await?;
         let (exist, ddl) = match &home {
@@ -40,6 +41,13 @@ impl Inbox {
         };
         if exist != (true, true) {
             if !config.create_table {
+                if let Some(lost) = without_table(&home, exist).await? {
+                    let message = format!(
+                        "{lost}: what was acknowledged is lost. Bring the table back; or create it anew, and have everything delivered to it once more: \
+                         `shuqiao-adapter refresh`, then start the adapter again:\n{ddl}"
+                    );
+                    return Err(AdapterError::protocol(message));
+                }
                 let message = format!(
                     "the inbox table, or the one beside it, is missing; create both, or set create_table = true:\n{ddl}"
                 );
@@ -52,6 +60,20 @@ impl Inbox {
         }
         Ok(Self(home))
     }
+}
+
+/// Says that a table is missing which has taken something.
+async fn without_table(home: &Home, exist: (bool, bool)) -> Result<Option<String>, AdapterError> {
+    let counted = match home {
+        _ if exist.0 => None,
+        Home::Postgres(home) => home.counted().await?,
+        Home::Sqlite(home) => home.counted().await?,
+    };
+    let said = |mark: Mark| {
+        let deliveries = mark.deliveries;
+        format!("the inbox table is missing, and had taken {deliveries} {}", plural(deliveries, "delivery"))
+    };
+    Ok(counted.map(said))
 }
 
 async fn connect(config: &InboxConfig) -> Result<Home, AdapterError> {
@@ -72,9 +94,15 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
         }
     };
     report.ok("inbox database", "reachable");
-    let (state, ddl) = match &home {
-        Home::Postgres(home) => (home.state().await, home.ddl()),
-        Home::Sqlite(home) => (home.state().await, home.ddl()),
+    let (state, said, exist, ddl) = match &home {
+        Home::Postgres(home) => (home.state().await, home.mark().await, home.exist().await, home.ddl()),
+        Home::Sqlite(home) => (home.state().await, home.mark().await, home.exist().await, home.ddl()),
+    };
+    // What else is wrong with it is told below.
+    report.inbox = said.ok();
+    let gone = match exist {
+        Ok(exist) => without_table(&home, exist).await.unwrap_or_default(),
+        Err(_) => None,
     };
     match state {
         Ok(TableState::Ready) => report.ok("inbox table", "present, with every column, and the one beside it"),
@@ -83,17 +111,16 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
                 "{}, or create both tables and GRANT SELECT, INSERT, UPDATE on them to that user:\n{ddl}",
                 hindrance.remedy
             );
-            report.failed(
-                "inbox table",
-                format!("missing, and the first run could not create it: {}", hindrance.why),
-                remedy,
-            );
+            let why = format!("missing, and the first run could not create it: {}", hindrance.why);
+            report.failed("inbox table", why, remedy);
         }
-        Ok(TableState::Missing { .. }) if config.create_table => {
-            report.ok("inbox table", "missing; the first run creates it");
-        }
+        Ok(TableState::Missing { .. }) if config.create_table => match gone {
+            None => report.ok("inbox table", "missing; the first run creates it"),
+            Some(gone) => report.warning("inbox table", format!("{gone}; the first run creates an empty one"), ""),
+        },
         Ok(TableState::Missing { .. }) => {
-            report.failed("inbox table", "missing", format!("create both tables, or set create_table = true:\n{ddl}"));
+            let message = gone.unwrap_or_else(|| "missing".into());
+            report.failed("inbox table", message, format!("create both tables, or set create_table = true:\n{ddl}"));
         }
         Ok(TableState::Unfit(why)) => {
             report.failed("inbox table", why, format!("compare it with what the adapter writes:\n{ddl}"));

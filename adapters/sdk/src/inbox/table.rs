@@ -79,9 +79,14 @@ impl Table {
         )
     }
 
-    /// What the inbox says of itself.
+    /// What the table beside it says.
     pub(super) fn asks_mark(&self) -> String {
         format!("SELECT inbox, deliveries FROM {} WHERE id = 1", self.mark)
+    }
+
+    /// What the inbox says of itself. Every delivery that counts leaves a row, and a deletion is a row, too: where there is none, what was counted is gone.
+    pub(super) fn asks_mark_of_rows(&self) -> String {
+        format!("{} AND EXISTS (SELECT 1 FROM {})", self.asks_mark(), self.quoted)
     }
 
     /// What an existing row becomes: only what is newer, by source version and then by place in the log, changes it; or the same record, where the grant shows
