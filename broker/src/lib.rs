@@ -12,6 +12,7 @@ pub mod pki;
 pub mod request;
 pub mod rpc;
 pub mod shutdown;
+mod store_mark;
 pub mod telemetry;
 mod throttle;
 pub mod tls;

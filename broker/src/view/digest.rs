@@ -57,6 +57,10 @@ impl Reader {
     /// # Errors
     /// The store's. Costs a scan of every keyspace.
     pub fn digest(&self) -> Result<Digest, Error> {
+        self.noted(self.digest_rows())
+    }
+
+    fn digest_rows(&self) -> Result<Digest, Error> {
         let (records, records_digest) = self.records_digest()?;
         let (store, space) = (&self.store, self.space.to_be_bytes());
         let mut context = Context::new(&SHA256);

@@ -158,6 +158,7 @@ impl Follower {
                 break;
             }
             let Err(error) = ended else { continue };
+            self.view.trouble.note(&error);
             if matches!(error, Error::Reopening) || store::is_poisoned(&error) {
                 tokio::select! {
                     () = self.stop.cancelled() => break,

@@ -10,9 +10,10 @@
 //! - a [`Reader`] sees one moment; a rebuild is seen when it is complete, and equals by [`Digest`] what it replaces;
 //! - one task writes a dataset, in bounded batches; readers never wait for it;
 //! - where the log ends before what the view has read of it ([`Ahead`]), the rows may be the only copy that is left: they stay until an operator decides;
-//! - a store that failed a write (a full disk, most often) is opened again until it takes writes, and [`View::trouble`] says so meanwhile (`mend`).
+//! - a store that failed a write (a full disk, most often) is opened again until it takes writes, and [`View::trouble`] says so meanwhile (`mend`);
+//! - rows that cannot be read are never taken for rows that are not there: whoever asks is told so, and [`View::trouble`] says it until the view is made anew.
 //!
-//! Refuses: to answer for a dataset that it has not opened yet ([`Error::NotReady`]); to stop at an entry that is no record (it is counted and passed).
+//! Refuses: to open a store that lacks what it held (`store_mark`); to answer for a dataset that it has not opened yet ([`Error::NotReady`]); to stop at an entry that is no record (it is counted and passed).
 //!
 //! The subject index lies within each dataset, and a question across datasets asks each that the caller may read: they are tens, a look-up is
 //! microseconds, and no other dataset's rows are ever touched on the way to an answer.
@@ -62,6 +63,7 @@ use crate::{
         model::{DatasetId, Position, SourceId},
     },
     log::Topic,
+    store_mark,
 };
 use layout::Space;
 use store::Store;
@@ -78,9 +80,12 @@ pub enum Error {
     /// Another process has the store open.
     #[error("another process has it open")]
     InUse,
-    /// Stored bytes have not the form that they should have. Rebuild.
+    /// Stored bytes have not the form that they should have. Make the view anew.
     #[error("a row of the view is corrupt: {0}")]
     Corrupt(&'static str),
+    /// Stored bytes fail their checksum, or a file is missing or cut short. Make the view anew.
+    #[error("the files of the view are damaged")]
+    Damaged(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The dataset's rows are not there yet.
     #[error("the view does not hold dataset {0} yet")]
     NotReady(DatasetId),
@@ -103,11 +108,33 @@ pub enum Error {
 
 impl From<fjall::Error> for Error {
     fn from(error: fjall::Error) -> Self {
+        use fjall::Error as Fjall;
         match error {
-            fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Self::Disk(Arc::new(io)),
-            fjall::Error::Locked => Self::InUse,
+            Fjall::Io(io) | Fjall::Storage(fjall::LsmError::Io(io)) => io.into(),
+            Fjall::Locked => Self::InUse,
+            Fjall::Storage(_)
+            | Fjall::JournalRecovery(_)
+            | Fjall::InvalidVersion(_)
+            | Fjall::Decompress(_)
+            | Fjall::InvalidTrailer
+            | Fjall::InvalidTag(_)
+            | Fjall::Unrecoverable => Self::Damaged(Arc::new(error)),
             other => Self::Store(Arc::new(other)),
         }
+    }
+}
+
+/// Of the store's own files.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        if store_mark::is_damage(error.kind()) { Self::Damaged(Arc::new(error)) } else { Self::Disk(Arc::new(error)) }
+    }
+}
+
+impl Error {
+    /// Whether the view has to be made anew: its rows cannot be read, or mean nothing.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt(_) | Self::Damaged(_))
     }
 }
 
@@ -116,7 +143,7 @@ impl From<Error> for crate::exchange::Error {
         match error {
             Error::NotReady(_) | Error::Behind | Error::Reopening => Self::ViewBehind,
             Error::Closed => Self::Draining,
-            Error::Corrupt(_) => Self::DataLoss(Arc::new(error)),
+            Error::Corrupt(_) | Error::Damaged(_) => Self::DataLoss(Arc::new(error)),
             Error::Store(_) | Error::Disk(_) | Error::InUse => Self::Internal(Arc::new(error)),
             Error::Ahead(_) => Self::LogUnavailable(Arc::new(error)),
             Error::Log(error) => error.into(),
@@ -203,7 +230,7 @@ pub struct View {
     opened_store: RwLock<mend::Opened>,
     /// Held by whoever opens the store again.
     mending: tokio::sync::Mutex<()>,
-    trouble: watch::Sender<Option<String>>,
+    trouble: Arc<mend::Trouble>,
     options: Options,
     datasets: RwLock<HashMap<DatasetId, Arc<Held>>>,
     lost: Mutex<BTreeMap<DatasetId, Ahead>>,
@@ -220,7 +247,8 @@ impl View {
     /// Opens the store in a directory, or makes it. Blocking.
     ///
     /// # Errors
-    /// [`Error::InUse`] where another process has it open; [`Error::Disk`]; [`Error::Store`] or [`Error::Corrupt`] where its files are damaged.
+    /// [`Error::InUse`] where another process has it open; [`Error::Disk`]; [`Error::Store`]; [`Error::Damaged`] or [`Error::Corrupt`] where its files are
+    /// damaged, or lack what it held.
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
         let new = std::fs::read_dir(path).map_or(true, |mut held| held.next().is_none());
         let (store, live) = Store::open(path, options.cache_bytes).inspect_err(|error| {
@@ -236,9 +264,9 @@ impl View {
         }
         Ok(Arc::new(Self {
             path: path.to_owned(),
+            trouble: store.trouble.clone(),
             opened_store: RwLock::new(mend::Opened::new(store)),
             mending: tokio::sync::Mutex::default(),
-            trouble: watch::Sender::new(None),
             options,
             datasets: RwLock::new(datasets),
             lost: Mutex::default(),

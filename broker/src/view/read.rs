@@ -40,6 +40,11 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
+    /// Passes on what was read, and takes note where it cannot be.
+    pub(super) fn noted<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        read.inspect_err(|error| self.store.trouble.note(error))
+    }
+
     /// Next offset of each partition at this moment.
     ///
     /// # Errors
@@ -74,8 +79,11 @@ impl Reader {
 
     /// Of the newest state of a key, a deletion included.
     fn head(&self, key: &str) -> Result<Option<Head>, Error> {
-        let row = self.snapshot.get(&self.store.records, layout::record_key(self.space, key))?;
-        row.map(|row| Head::decode(&row)).transpose()
+        let read = || {
+            let row = self.snapshot.get(&self.store.records, layout::record_key(self.space, key))?;
+            row.map(|row| Head::decode(&row)).transpose()
+        };
+        self.noted(read())
     }
 
     /// The newest state of a key, a deletion included.
@@ -85,17 +93,21 @@ impl Reader {
 
     /// What lies at a position, and what it did to its key.
     fn version(&self, position: Position) -> Result<Option<(Item, Kind)>, Error> {
-        let Some(row) = self.snapshot.get(&self.store.versions, layout::version_key(self.space, position))? else {
-            return Ok(None);
+        let read = || {
+            let Some(row) = self.snapshot.get(&self.store.versions, layout::version_key(self.space, position))? else {
+                return Ok(None);
+            };
+            let row = Row::decode(&row)?;
+            let item = Item { record: row.record()?, position, applied: row.kind != Kind::Stale };
+            Ok(Some((item, row.kind)))
         };
-        let row = Row::decode(&row)?;
-        let item = Item { record: row.record()?, position, applied: row.kind != Kind::Stale };
-        Ok(Some((item, row.kind)))
+        self.noted(read())
     }
 
     /// What lies where a head or an index says so. One batch writes both, so in one snapshot neither is without the other.
     fn named(&self, position: Position) -> Result<Item, Error> {
-        self.version(position)?.map(|(item, _)| item).ok_or(Error::Corrupt("no version where one is named"))
+        let item = self.version(position)?.map(|(item, _)| item);
+        self.noted(item.ok_or(Error::Corrupt("no version where one is named")))
     }
 
     /// Live records in ascending byte order of their keys, after a key if one is given.
@@ -114,7 +126,7 @@ impl Reader {
                 }
                 reader.named(head.position).map(Some)
             };
-            read().transpose()
+            reader.noted(read()).transpose()
         })
     }
 
@@ -151,11 +163,14 @@ impl Reader {
         let reader = self.clone();
         let prefix_bytes = prefix.len();
         rows.map(move |row| {
-            let index_key = row.key()?;
-            let key = index_key.get(prefix_bytes..).and_then(|key| std::str::from_utf8(key).ok());
-            let key = key.ok_or(Error::Corrupt("index key"))?;
-            // One batch writes record and index together, so in one snapshot neither is without the other.
-            reader.get(key)?.ok_or(Error::Corrupt("index without its record"))
+            let read = || {
+                let index_key = row.key()?;
+                let key = index_key.get(prefix_bytes..).and_then(|key| std::str::from_utf8(key).ok());
+                let key = key.ok_or(Error::Corrupt("index key"))?;
+                // One batch writes record and index together, so in one snapshot neither is without the other.
+                reader.get(key)?.ok_or(Error::Corrupt("index without its record"))
+            };
+            reader.noted(read())
         })
     }
 
@@ -170,7 +185,7 @@ impl Reader {
         before: Option<u64>,
     ) -> Result<impl Iterator<Item = Result<Item, Error>> + Send + use<>, Error> {
         let before = before.unwrap_or(u64::MAX);
-        let mut state = self.newest_below(key, before)?;
+        let mut state = self.noted(self.newest_below(key, before))?;
         let prefix = layout::index_prefix(self.space, STALE, key.as_bytes());
         let end = layout::stale_key(self.space, key, Position { partition: 0, offset: before });
         let mut rows = self.snapshot.range(&self.store.indexes, prefix..end).rev();
@@ -192,7 +207,7 @@ impl Reader {
                 // What was replaced last may be removed already.
                 stale.take().map(|position| reader.named(position)).transpose()
             };
-            step().transpose()
+            reader.noted(step()).transpose()
         }))
     }
 
@@ -239,13 +254,12 @@ impl Reader {
     /// # Errors
     /// The store's.
     pub fn high_water(&self, source: &str) -> Result<Vec<(u32, u64)>, Error> {
-        self.snapshot
-            .prefix(&self.store.meta, layout::high_water_prefix(self.space, source))
-            .map(|row| {
-                let (key, value) = row.into_inner()?;
-                Ok((layout::read_high_water_key(&key)?.1, layout::read_u64(&value)?))
-            })
-            .collect()
+        let rows = self.snapshot.prefix(&self.store.meta, layout::high_water_prefix(self.space, source));
+        let rows = rows.map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok((layout::read_high_water_key(&key)?.1, layout::read_u64(&value)?))
+        });
+        self.noted(rows.collect())
     }
 }
 

@@ -17,9 +17,13 @@ use fjall::{
 use super::{
     Error,
     layout::{self, Space},
+    mend::Trouble,
     row::{self, ROW_VERSION},
 };
-use crate::exchange::model::DatasetId;
+use crate::{
+    exchange::model::DatasetId,
+    store_mark::{self, Mark},
+};
 
 /// Rows removed in one batch while a space is dropped.
 const DROP_ROWS: usize = 10_000;
@@ -51,6 +55,7 @@ pub(super) struct Store {
     pub(super) versions: Keyspace,
     pub(super) indexes: Keyspace,
     pub(super) meta: Keyspace,
+    pub(super) trouble: Arc<Trouble>,
 }
 
 /// A live space as found at opening.
@@ -60,9 +65,11 @@ pub(super) struct Found {
 }
 
 impl Store {
-    /// Opens or makes the store. Drops what a crash left half-built, and what this software cannot read: the log has it all.
+    /// Opens or makes the store. Drops what a crash left half-built, and what this software cannot read: the log has it all. Refuses one that lacks what it
+    /// held: of what is left nobody could tell.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Vec<Found>), Error> {
-        std::fs::create_dir_all(path).map_err(fjall::Error::from)?;
+        std::fs::create_dir_all(path).map_err(|error| Error::Disk(Arc::new(error)))?;
+        let mark = store_mark::look(path)?;
         let database = Database::builder(path).cache_size(cache_bytes).worker_threads(WORKERS).open()?;
         let with = |filter, merging: Leveled| {
             move || {
@@ -82,6 +89,7 @@ impl Store {
             // Read by ranges only, which ask no filter.
             indexes: database.keyspace("indexes", with(FilterPolicy::disabled(), merging()))?,
             meta: database.keyspace("meta", with(bloom(), merging()))?,
+            trouble: Arc::new(Trouble::at(path)),
             database,
         };
         let mut live = Vec::new();
@@ -100,6 +108,11 @@ impl Store {
         if store.database.keyspace_exists(FORMER_HISTORY) {
             let former = store.database.keyspace(FORMER_HISTORY, KeyspaceCreateOptions::default)?;
             store.database.delete_keyspace(former)?;
+        }
+        let keyspaces = [&store.records, &store.versions, &store.indexes, &store.meta].map(Keyspace::path);
+        let whole = Mark { keyspaces: store_mark::names(keyspaces), ..Mark::default() };
+        if mark.as_ref() != Some(&whole) {
+            whole.write(path)?;
         }
         Ok((store, live))
     }

@@ -35,6 +35,7 @@ pub(super) fn run(shared: &Weak<Shared>) {
         if waited >= shared.options.maintenance_interval {
             waited = Duration::ZERO;
             if let Err(error) = pass(&shared) {
+                shared.note(&error);
                 tracing::warn!(%error, "log maintenance did not finish");
             }
         }

@@ -9,7 +9,8 @@
 //! Promises: those of [`Log`]. A reader at the tail is woken by the commit and served from memory, without touching the store or a thread; one that is
 //! behind reads the store on the blocking pool. Compaction (`maintenance.rs`) never takes an offset again and never moves what it keeps.
 //!
-//! Refuses: a second process on the same directory; to go on after a failed fsync (the log is poisoned until it is opened anew).
+//! Refuses: a second process on the same directory; to go on after a failed fsync (the log is poisoned until it is opened anew); a store that lacks what it
+//! held when it was last closed (`store_mark`).
 
 mod chunk;
 mod maintenance;
@@ -23,7 +24,7 @@ mod tests;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -88,10 +89,11 @@ impl Embedded {
     /// Opens the log, making its directory if there is none. Blocks: call it where that is fine.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a damaged store; [`Error::InUse`] where another process has it open; [`Error::DiskFull`]; [`Error::Unavailable`].
+    /// [`Error::Corrupt`] for a damaged store, or one that ends before where it was closed; [`Error::InUse`] where another process has it open; [`Error::DiskFull`]; [`Error::Unavailable`].
     pub fn open(options: Options, clock: Clock, metrics: Metrics) -> Result<Self, Error> {
-        let store = Shared::open_store(&options)?;
+        let (store, mark) = Shared::open_store(&options)?;
         let topics = Shared::load_topics(&store)?;
+        mark.compare(&Shared::ends(&topics)).map_err(|short| Error::Corrupt(Arc::new(short)))?;
         let room = Arc::new(Semaphore::new(options.in_flight_bytes_max.min(Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared {
             options,
@@ -102,6 +104,7 @@ impl Embedded {
             store: RwLock::new(Some(Arc::new(store))),
             tail: Mutex::default(),
             trouble: Mutex::default(),
+            damaged: OnceLock::new(),
             poisoned: AtomicBool::new(false),
             housekeeping: Mutex::default(),
         });
@@ -148,7 +151,8 @@ impl Embedded {
         work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(unavailable)?
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await.map_err(unavailable)?;
+        done.inspect_err(|error| self.shared.note(error))
     }
 }
 
@@ -250,6 +254,9 @@ impl Log for Embedded {
     fn health(&self) -> Health {
         if self.shared.queue.is_closing() {
             return Health::Bad("the log is closed".into());
+        }
+        if let Some(error) = self.shared.damaged.get() {
+            return Health::Bad(format!("{error}: restore the log from its backup"));
         }
         // Asked and not remembered: nobody publishes to a node that says it is not ready, so no write would ever find that there is room again.
         if let Err(error) = self.shared.check_space(0) {

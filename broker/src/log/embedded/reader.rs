@@ -141,7 +141,7 @@ impl EmbeddedReader {
     ) -> Result<(Vec<StoredEntry>, u64), Error> {
         let store = self.shared.store()?;
         let place = self.topic.place(partition);
-        tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             let mut gathered = Gathered::default();
             let mut next = until;
             for entry in store.entries(place, from, until)? {
@@ -153,9 +153,8 @@ impl EmbeddedReader {
                 gathered.push(entry);
             }
             Ok((gathered.entries, next))
-        })
-        .await
-        .map_err(unavailable)?
+        });
+        read.await.map_err(unavailable)?.inspect_err(|error| self.shared.note(error))
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the threads, the readers and the submitters of one log share: its topics, its store and what became of it, its newest chunks in memory.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,11 @@ use super::{
     store::{self, Place, Sizes, Standing, Store, StoredTopic},
     writer::{Queue, Submission},
 };
-use crate::exchange::clock::Clock;
+use crate::{
+    chain::chain,
+    exchange::clock::Clock,
+    store_mark::{self, Mark},
+};
 
 /// What the threads and the readers share.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Shared {
     pub(super) store: RwLock<Option<Arc<Store>>>,
     pub(super) tail: Mutex<Tail>,
     pub(super) trouble: Mutex<Option<Error>>,
+    /// Stored entries that cannot be read were met. Nothing here mends it.
+    pub(super) damaged: OnceLock<Error>,
     pub(super) poisoned: AtomicBool,
     /// Held by whoever changes the store beside the writer: making topics, maintenance.
     pub(super) housekeeping: Mutex<()>,
@@ -126,11 +132,22 @@ pub(super) struct Tail {
 }
 
 impl Shared {
-    pub(super) fn open_store(options: &Options) -> Result<Store, Error> {
+    /// Opens the store, with what its mark says: which is made where there is none, once everything is there that it names.
+    pub(super) fn open_store(options: &Options) -> Result<(Store, Mark), Error> {
         let new = std::fs::read_dir(&options.path).map_or(true, |mut held| held.next().is_none());
         std::fs::create_dir_all(&options.path).map_err(unavailable)?;
-        let sizes = Sizes { cache_bytes: options.cache_bytes, memtable_bytes: options.memtable_bytes };
-        Store::open(&options.path, sizes).map_err(store::error).inspect_err(|error| {
+        let open = || {
+            let found = store_mark::look(&options.path).map_err(store::io_error)?;
+            let sizes = Sizes { cache_bytes: options.cache_bytes, memtable_bytes: options.memtable_bytes };
+            let store = Store::open(&options.path, sizes).map_err(store::error)?;
+            let ends = found.as_ref().map(|mark| mark.ends.clone()).unwrap_or_default();
+            let mark = Mark { keyspaces: store.keyspaces(), ends };
+            if found.as_ref() != Some(&mark) {
+                mark.write(&options.path).map_err(store::io_error)?;
+            }
+            Ok((store, mark))
+        };
+        open().inspect_err(|error| {
             // Half a store in which nothing ever was: left there it would pass for a damaged one.
             if new && matches!(error, Error::DiskFull(_)) {
                 drop(std::fs::remove_dir_all(&options.path));
@@ -149,6 +166,20 @@ impl Shared {
                 Ok((name.clone(), Arc::new(Topical::new(name, &stored, standings))))
             })
             .collect()
+    }
+
+    /// Next offset of each partition, a topic: nothing below it is not durable.
+    pub(super) fn ends(topics: &HashMap<Topic, Arc<Topical>>) -> BTreeMap<String, Vec<u64>> {
+        let ends = |topic: &Topical| topic.partitions.iter().map(|partition| partition.standing().next).collect();
+        topics.iter().map(|(name, topic)| (name.as_str().to_owned(), ends(topic))).collect()
+    }
+
+    /// Says where the log ends, for whoever opens it next.
+    pub(super) fn note_ends(&self, keyspaces: Vec<String>) {
+        let mark = Mark { keyspaces, ends: Self::ends(&self.topics.read()) };
+        if let Err(error) = mark.write(&self.options.path) {
+            tracing::error!(%error, "where the log ends is not written down: what is cut off from here on passes for a write that was broken off");
+        }
     }
 
     pub(super) fn topic(&self, name: &Topic) -> Result<Arc<Topical>, Error> {
@@ -180,7 +211,7 @@ impl Shared {
     /// Closes and opens the store: what it holds then is what it holds.
     pub(super) fn reopen(&self, leave_max: Duration) -> Result<Arc<Store>, Error> {
         drop(self.take_store(leave_max));
-        let store = Self::open_store(&self.options)?;
+        let (store, _) = Self::open_store(&self.options)?;
         for topic in self.topics.read().values() {
             for (place, partition) in topic.places().zip(&topic.partitions) {
                 let standing = store.standing(place)?;
@@ -278,6 +309,16 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Keeps in mind, and says once, that stored entries cannot be read.
+    pub(super) fn note(&self, error: &Error) {
+        if matches!(error, Error::Corrupt(_)) && self.damaged.set(error.clone()).is_ok() {
+            tracing::error!(
+                path = %self.options.path.display(), error = %chain(error),
+                "stored entries cannot be read: stop the node and restore the log from its backup; nothing here mends it"
+            );
+        }
     }
 
     pub(super) fn set_trouble(&self, error: Option<&Error>) {

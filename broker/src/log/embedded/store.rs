@@ -23,6 +23,7 @@ use super::{
     super::{Error, Retention, StoredEntry, Topic, TopicSpec},
     chunk,
 };
+use crate::store_mark;
 
 /// One thread flushes and merges, see the view's store: several keep a processor busy with handing work to themselves.
 const WORKERS: usize = 1;
@@ -130,6 +131,11 @@ impl Store {
             meta: keyspace("meta")?,
             database,
         })
+    }
+
+    /// The names of the keyspaces' directories.
+    pub(super) fn keyspaces(&self) -> Vec<String> {
+        store_mark::names([&self.chunks, &self.times, &self.newest, &self.graves, &self.meta].map(Keyspace::path))
     }
 
     /// Begins an atomic change.
@@ -343,14 +349,7 @@ pub(super) fn error(cause: fjall::Error) -> Error {
     use fjall::{Error as Fjall, LsmError as Lsm};
     match cause {
         // The system's own words say more than what the library makes of them.
-        Fjall::Io(io) | Fjall::Storage(Lsm::Io(io)) => match io.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Error::DiskFull(Arc::new(io))
-            }
-            // A file that ends before it should, or is not there.
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => Error::Corrupt(Arc::new(io)),
-            _ => Error::Unavailable(Arc::new(io)),
-        },
+        Fjall::Io(io) | Fjall::Storage(Lsm::Io(io)) => io_error(io),
         Fjall::Locked => Error::InUse,
         Fjall::Storage(_)
         | Fjall::JournalRecovery(_)
@@ -359,6 +358,17 @@ pub(super) fn error(cause: fjall::Error) -> Error {
         | Fjall::InvalidTrailer
         | Fjall::InvalidTag(_)
         | Fjall::Unrecoverable => Error::Corrupt(Arc::new(cause)),
+        _ => Error::Unavailable(Arc::new(cause)),
+    }
+}
+
+/// What a failure of the system means, where it is about the store's own files.
+pub(super) fn io_error(cause: io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Error::DiskFull(Arc::new(cause))
+        }
+        kind if store_mark::is_damage(kind) => Error::Corrupt(Arc::new(cause)),
         _ => Error::Unavailable(Arc::new(cause)),
     }
 }

@@ -1,9 +1,11 @@
-//! What only this home can do: a process that is killed, a disk that is full.
+//! What only this home can do: a process that is killed, a disk that is full, files that are damaged.
 
 mod torn;
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -222,5 +224,112 @@ async fn no_debug_of_the_log_prints_what_lies_in_it() {
     let read = reader.next(1, 1_000).await.expect("readable");
     texts.extend([format!("{log:?}"), format!("{read:?}"), format!("{:?}", read[0].headers)]);
     assert!(texts.iter().all(|text| !text.contains("330106199003070014")), "{texts:?}");
+    log.close().await;
+}
+
+/// Cuts the last written bytes off the newest journal.
+fn cut(path: &Path, bytes: usize) {
+    let entries = fs::read_dir(path).expect("lists").map(|entry| entry.expect("an entry").path());
+    let journals = entries.filter(|path| path.extension().is_some_and(|extension| extension == "jnl"));
+    let journal = journals.max().expect("a journal");
+    let held = fs::read(&journal).expect("readable");
+    let end = held.iter().rposition(|byte| *byte != 0).expect("something was written") + 1;
+    let file = fs::File::options().write(true).open(journal).expect("opens");
+    file.set_len((end - bytes) as u64).expect("cut");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("lists") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copies");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cut_off_after_the_log_was_closed_is_missed_and_a_write_that_a_kill_broke_off_is_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let options = |name: &str| Options { free_bytes_min: 0, ..Options::at(at(name)) };
+    let log = open(options("log"));
+    let topic = made(&log).await;
+    let append = async |log: &Embedded, number| {
+        log.submit(&topic, vec![numbered(number, 300)]).await.expect("submitted").await[0].clone().expect("durable");
+    };
+    for number in 0..10 {
+        append(&log, number).await;
+    }
+    log.close().await;
+    drop(log);
+
+    copy(&at("log"), &at("cut"));
+    cut(&at("cut"), 30);
+    let refused = Embedded::open(options("cut"), Clock::system(), Metrics::default()).expect_err("it is short");
+    let told = crate::chain::chain(&refused);
+    assert!(matches!(refused, Error::Corrupt(_)), "{told}");
+    assert!(
+        told.contains("partition 0 of crash ends at offset 9, and when the log was last closed it ended at 10"),
+        "{told}"
+    );
+
+    // The whole of it opens; what comes then is not closed, and its last write may be torn, but not those before it was closed.
+    let log = open(options("log"));
+    append(&log, 10).await;
+    copy(&at("log"), &at("killed"));
+    copy(&at("log"), &at("cut deeper"));
+    log.close().await;
+    cut(&at("killed"), 30);
+    let killed = open(options("killed"));
+    assert_eq!(held(&killed, &topic).await, (0..10).collect::<Vec<_>>());
+    killed.close().await;
+    cut(&at("cut deeper"), 700);
+    let refused = Embedded::open(options("cut deeper"), Clock::system(), Metrics::default());
+    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_entries_fail_their_checksum_says_so_once_somebody_has_read_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = || Options { free_bytes_min: 0, memtable_bytes: 1 << 20, ..Options::at(directory.path()) };
+    let log = open(options());
+    let topic = made(&log).await;
+    let tables = directory.path().join("keyspaces/1/tables");
+    let flushed = || fs::read_dir(&tables).expect("lists").map(|entry| entry.expect("an entry").path());
+    let mut number = 0;
+    while flushed().next().is_none() {
+        assert!(number < 100_000, "nothing is flushed");
+        let entries = (number..number + 100).map(|number| numbered(number, 4 << 10)).collect();
+        log.submit(&topic, entries).await.expect("submitted").await[0].clone().expect("durable");
+        number += 100;
+    }
+    log.close().await;
+    drop(log);
+    for table in flushed() {
+        let mut bytes = fs::read(&table).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0xff);
+        fs::write(&table, bytes).expect("written");
+    }
+    let log = open(options());
+    assert_eq!(log.health(), Health::Good, "nobody has met it");
+    let mut reader = log.read(&topic, &[(0, 0)]).await.expect("a reader");
+    let met = loop {
+        match reader.next(10_000, 8 << 20).await {
+            Ok(entries) if entries.last().is_some_and(|last| last.offset + 1 == number) => panic!("nothing is damaged"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(met, Error::Corrupt(_)), "{met:?}");
+    let Health::Bad(told) = log.health() else { panic!("still well") };
+    assert!(told.contains("restore the log from its backup"), "{told}");
+    // Also when it can write.
+    log.submit(&topic, vec![numbered(number, 8)]).await.expect("submitted").await[0].clone().expect("durable");
+    assert!(matches!(log.health(), Health::Bad(_)));
     log.close().await;
 }

@@ -182,10 +182,12 @@ pub(super) fn run(shared: &Shared) {
             }
         }
     }
-    if let Some(store) = shared.take_store(READERS_LEAVE_MAX)
-        && let Err(error) = store.sync()
-    {
-        tracing::error!(%error, "last sync failed");
+    let Some(store) = shared.take_store(READERS_LEAVE_MAX) else { return };
+    match store.sync() {
+        Err(error) => tracing::error!(%error, "last sync failed"),
+        // Of a poisoned one nobody knows.
+        Ok(()) if shared.is_poisoned() => {}
+        Ok(()) => shared.note_ends(store.keyspaces()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The view's promises: rows by hand (`apply`, `read`, `restate`), over a log (`opening`, `follow`), over one that has forgotten
-//! (`compacted`), and against a model (`model`).
+//! (`compacted`), with damaged files (`damage`), and against a model (`model`).
 
 mod apply;
 mod compacted;
+mod damage;
 mod follow;
 mod model;
 mod opening;
