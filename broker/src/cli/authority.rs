@@ -24,6 +24,13 @@ pub(super) struct Directory {
 }
 
 impl Directory {
+    /// As an option of the next command: SHUQIAO_PKI may name another authority there.
+    pub(super) fn option(&self) -> String {
+        let shown = self.directory.display().to_string();
+        let plain = shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        if plain { format!(" --directory {shown}") } else { format!(" --directory '{}'", shown.replace('\'', r"'\''")) }
+    }
+
     fn open(&self) -> Result<Authority, Error> {
         Ok(Authority::open(&self.directory, Clock::system())?)
     }
@@ -120,9 +127,10 @@ impl Pki {
                 let new = NewAuthority { exchange, valid_days: days };
                 let authority = Authority::create(&directory.directory, &new, Clock::system())?;
                 output::print(&format!(
-                    "authority         {}\nrevocation list   {}\nnext              shuqiao pki issue server HOST; shuqiao pki issue system DEPARTMENT NAME",
+                    "authority         {}\nrevocation list   {}\nnext              shuqiao pki issue server HOST{at}; shuqiao pki issue system DEPARTMENT NAME{at}",
                     authority.certificate_path().display(),
-                    authority.crl_path().display()
+                    authority.crl_path().display(),
+                    at = directory.option(),
                 ))?;
             }
             Self::Issue(issue) => issue.run()?,
@@ -155,7 +163,12 @@ impl Issue {
         let client = |kind: &str, client: &Client| {
             let source: SourceId = format!("department/{}/{kind}/{}", client.department, client.name)
                 .parse()
-                .map_err(|error| Error::Usage(format!("{error}")))?;
+                .map_err(|error| {
+                    Error::Usage(format!(
+                        "{:?}, {:?}: {error}; {{alias}} and {{name}} are each 1-63 of a-z, 0-9 and inner hyphens, beginning with a letter",
+                        client.department, client.name
+                    ))
+                })?;
             Ok::<_, Error>(Subject::Client(source))
         };
         let (subject, how) = match self {

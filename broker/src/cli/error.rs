@@ -1,6 +1,10 @@
 //! What went wrong with a command, and what to do next.
 
-use std::{borrow::Cow, io, path::PathBuf};
+use std::{
+    borrow::Cow,
+    io,
+    path::{Path, PathBuf},
+};
 
 use shuqiao_proto::v1::Reason;
 use shuqiao_schemas::identifier::inspect;
@@ -28,6 +32,9 @@ pub(super) enum Error {
     /// A manifest, a payload: what the user gave, refused before it was sent.
     #[error("{0}")]
     Input(String),
+    /// A payload that cannot be sent; those before it were.
+    #[error("line {line}: {mistake}")]
+    Line { line: u64, mistake: String },
     /// What is there cannot become what is wanted.
     #[error("{0}")]
     Conflict(String),
@@ -66,7 +73,7 @@ impl Error {
         match self {
             Self::Pipe => Exit::Success,
             Self::Usage(_) => Exit::Usage,
-            Self::Input(_) => Exit::Invalid,
+            Self::Input(_) | Self::Line { .. } => Exit::Invalid,
             Self::Conflict(_) => Exit::Conflict,
             Self::NotFound(_) => Exit::NotFound,
             Self::Connect { source, .. } => match tls::refusal(source) {
@@ -129,12 +136,22 @@ impl Error {
     /// What to do next, where the text does not say it already.
     fn next(&self) -> Option<Cow<'static, str>> {
         let next = match self {
-            Self::Read { .. } => "check the path, and that you may read it",
+            Self::Read { what, source } => return Some(unreadable(Path::new(what), source).into()),
+            Self::Line { line, .. } => {
+                return Some(
+                    format!(
+                        "every line before it was sent, none from it on. Mend it and go on: `tail -n +{line} FILE | shuqiao publish DATASET` (of lines, not of a .json \
+                         file); or repeat the whole: what was accepted is then stored once more, as newer records with the same content"
+                    )
+                    .into(),
+                );
+            }
             Self::Keep { .. } => "check the path, that you may write there, and that there is room",
             Self::Profile { .. } => "compare it with deploy/config/client.toml",
-            Self::Config(config::Error::Read { .. } | config::Error::TooLarge { .. }) => {
-                "name the node's file with --config or SHUQIAO_CONFIG"
+            Self::Config(config::Error::Read { path, source }) => {
+                return Some(format!("{}; `deploy/config` has samples", unreadable(path, source)).into());
             }
+            Self::Config(config::Error::TooLarge { .. }) => "check the path: this is no node's configuration",
             Self::Config(config::Error::NotText { .. }) => {
                 "save the file as UTF-8: `iconv -f GB18030 -t UTF-8 OLD > NEW` turns a Chinese editor's other encoding into it"
             }
@@ -150,6 +167,13 @@ impl Error {
         };
         Some(next.into())
     }
+}
+
+/// What to check where a path cannot be read; a relative one means another file from another directory.
+fn unreadable(path: &Path, source: &io::Error) -> String {
+    let here = std::env::current_dir().ok().filter(|_| path.is_relative() && source.kind() == io::ErrorKind::NotFound);
+    let from = here.map(|here| format!(" (it was looked for from {})", here.display())).unwrap_or_default();
+    format!("check the path{from}, and that you may read it")
 }
 
 /// An error of writing to standard output.
@@ -229,8 +253,14 @@ fn by_reason(reason: Reason) -> (Exit, &'static str) {
         Reason::RecordNotFound => {
             (Exit::NotFound, "check the key; the record may be deleted, or outside of the grant's rows")
         }
-        Reason::ResourceNotFound => (Exit::NotFound, "check the name with `shuqiao list`, or ask for access"),
-        Reason::AlreadyExists => (Exit::Conflict, "choose another name, or update what exists with `shuqiao apply`"),
+        Reason::ResourceNotFound => (
+            Exit::NotFound,
+            "check the name with `shuqiao list KIND` (departments, record-types, datasets, grants or subscriptions), or ask for access",
+        ),
+        Reason::AlreadyExists => (
+            Exit::Conflict,
+            "choose another name, or update what exists with `shuqiao apply`; a credit code belongs to one department: where its name is not yours, the code is taken",
+        ),
         Reason::EtagMismatch => {
             (Exit::Conflict, "read it again (`shuqiao get`) and repeat the change on what it is now")
         }

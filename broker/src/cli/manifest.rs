@@ -14,8 +14,21 @@ pub(super) use self::{document::Manifest, record_type::RecordType};
 
 /// A time, written as RFC 3339 with any offset, shown in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "jiff::Timestamp", try_from = "String")]
 pub(super) struct Time(jiff::Timestamp);
+
+impl From<Time> for jiff::Timestamp {
+    fn from(time: Time) -> Self {
+        time.0
+    }
+}
+
+impl TryFrom<String> for Time {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl Time {
     pub(super) fn from_wire(time: &prost_types::Timestamp) -> Option<Self> {

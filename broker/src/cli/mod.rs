@@ -1,7 +1,8 @@
 //! The command line: a node, and everything that people and scripts ask of one.
 //!
 //! Promises: the exit code says what kind of failure it was ([`exit::TABLE`]); an error says what to do next; what a command answers goes to
-//! standard output and nothing else does; a reader that has seen enough (`| head`) ends a command quietly.
+//! standard output and nothing else does; a reader that has seen enough (`| head`) ends a command that only reads quietly, and one that changes something does
+//! all of it first.
 
 mod audit;
 mod authority;

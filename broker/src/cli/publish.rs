@@ -127,6 +127,7 @@ impl Publish {
             sequence: opened.last_sequence,
             batch_id: 0,
             held_back: None,
+            stopped: None,
         };
         let mut summary = Summary { last_sequence: opened.last_sequence, ..Summary::default() };
         let mut in_flight = InFlight::default();
@@ -170,8 +171,12 @@ impl Publish {
                 }
             }
         }
-        summary.show(self.output)?;
-        failure.map_or_else(|| Ok(summary.exit()), Err)
+        // Whether anybody reads the table or not, the exit code says what became of the records.
+        match (failure, summary.show(self.output)) {
+            (Some(failure), _) => Err(failure),
+            (None, Ok(()) | Err(Error::Pipe)) => Ok(summary.exit()),
+            (None, Err(error)) => Err(error),
+        }
     }
 }
 
@@ -205,28 +210,43 @@ struct Batcher {
     batch_id: u64,
     /// Read, but too large for the batch before.
     held_back: Option<Payload>,
+    /// Why there is nothing behind the batch before.
+    stopped: Option<Error>,
 }
 
 impl Batcher {
-    /// The next batch, and the line that each of its records comes from.
+    /// The next batch, and the line that each of its records comes from. What stands before a payload that cannot be sent comes first, then the error.
     async fn next(&mut self, payloads: &mut Payloads) -> Result<Option<(v1::PublishBatch, Vec<u64>)>, Error> {
+        if let Some(error) = self.stopped.take() {
+            return Err(error);
+        }
         let mut records = Vec::new();
         let mut lines = Vec::new();
         let mut bytes = 0;
         while records.len() < self.records_max {
-            let payload = match self.held_back.take() {
-                Some(payload) => payload,
-                None => match payloads.next().await? {
-                    Some(payload) => payload,
-                    None => break,
-                },
+            let next = match self.held_back.take() {
+                Some(payload) => Ok(Some(payload)),
+                None => payloads.next().await,
             };
-            if !records.is_empty() && bytes + payload.bytes.len() > self.bytes_max {
-                self.held_back = Some(payload);
-                break;
-            }
+            let next = match next {
+                Ok(Some(payload)) if !records.is_empty() && bytes + payload.bytes.len() > self.bytes_max => {
+                    self.held_back = Some(payload);
+                    break;
+                }
+                Ok(Some(payload)) => self.keys.read(&payload).map(|key| Some((payload, key))),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let (payload, key) = match next {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(error) if records.is_empty() => return Err(error),
+                Err(error) => {
+                    self.stopped = Some(error);
+                    break;
+                }
+            };
             bytes += payload.bytes.len();
-            let key = self.keys.read(&payload)?;
             self.sequence += 1;
             lines.push(payload.line);
             records.push(v1::PublishRecord {
@@ -349,6 +369,7 @@ mod tests {
             sequence: 41,
             batch_id: 0,
             held_back: None,
+            stopped: None,
         };
         let (first, lines) = batcher.next(&mut payloads).await.expect("good").expect("records");
         assert_eq!(lines, [1, 3]);
@@ -359,6 +380,37 @@ mod tests {
         let (second, lines) = batcher.next(&mut payloads).await.expect("good").expect("records");
         assert_eq!((second.batch_id, second.records[0].sequence, lines), (2, 44, vec![4]));
         assert!(batcher.next(&mut payloads).await.expect("good").is_none());
+    }
+
+    /// Goal: what stands before a line that cannot be sent is sent, and the error says so and how to go on.
+    #[tokio::test]
+    async fn a_bad_line_stops_behind_everything_before_it() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("in.jsonl");
+        for (bad, words) in [("{\"k\":", "not JSON"), ("{\"j\":\"3\"}", "the key field /k is missing")] {
+            std::fs::write(&path, format!("{{\"k\":\"1\"}}\n{{\"k\":\"2\"}}\n{bad}\n{{\"k\":\"4\"}}\n"))
+                .expect("write");
+            let mut payloads = Payloads::open(&path).await.expect("open");
+            let mut batcher = Batcher {
+                record_type: "x/v1".into(),
+                keys: Keys::of("x/v1", &["/k".to_owned()]).expect("pointer"),
+                operation: v1::Operation::Upsert,
+                source_version: 5,
+                records_max: 200,
+                bytes_max: 1_000,
+                sequence: 0,
+                batch_id: 0,
+                held_back: None,
+                stopped: None,
+            };
+            let (batch, lines) = batcher.next(&mut payloads).await.expect("what is good").expect("records");
+            assert_eq!((batch.records.len(), lines), (2, vec![1, 2]));
+            let error = batcher.next(&mut payloads).await.expect_err("line 3");
+            assert_eq!(error.exit(), Exit::Invalid);
+            let text = error.explain();
+            assert!(text.starts_with("error: line 3: ") && text.contains(words), "{text}");
+            assert!(text.contains("every line before it was sent") && text.contains("tail -n +3 FILE |"), "{text}");
+        }
     }
 
     #[test]

@@ -265,6 +265,77 @@ fn every_bad_document_is_named() {
     assert!(!error.contains("error: "), "the message begins with it: {error}");
 }
 
+#[test]
+fn a_time_that_is_none_is_told_with_one_that_is() {
+    let text = MANIFESTS.replace("2027-01-01T00:00:00+08:00", "2020-01-01");
+    let error = Manifest::parse_all(&text, "city.yaml").expect_err("no time").to_string();
+    assert!(error.contains("city.yaml, document 2: ") && error.contains("2026-01-31T09:00:00+08:00"), "{error}");
+}
+
+/// Goal: what `deploy/README.md` lists for each kind of manifest is what `apply` takes, no key more and none less.
+#[test]
+fn the_document_lists_every_key_of_a_manifest() {
+    /// As serde names them where a key is unknown.
+    fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = serde_json::from_str::<T>(r#"{"?": 1}"#).err().expect("unknown").to_string();
+        let known = error.split_once("expected one of ").expect("the known keys").1;
+        known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+    use super::manifest::{Dataset, Department, Grant, RecordType, Subscription};
+    let document = include_str!("../../../deploy/README.md");
+    for (kind, taken) in [
+        ("department", keys::<Department>()),
+        ("record-type", keys::<RecordType>()),
+        ("dataset", keys::<Dataset>()),
+        ("grant", keys::<Grant>()),
+        ("subscription", keys::<Subscription>()),
+    ] {
+        let row = document.lines().find_map(|line| line.strip_prefix(&format!("| `{kind}` |"))).expect(kind);
+        let mut listed: Vec<_> = row.split('|').take(3).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        listed.push("kind");
+        listed.sort_unstable();
+        let mut taken: Vec<_> = taken.iter().map(String::as_str).collect();
+        taken.sort_unstable();
+        assert_eq!(listed, taken, "{kind}");
+    }
+}
+
+#[test]
+fn a_remedy_names_what_there_is() {
+    let not_found = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let here = std::env::current_dir().expect("a directory").display().to_string();
+    let config = |path: &str| crate::config::Error::Read { path: path.into(), source: not_found() };
+    for (error, named) in [
+        (Error::Read { what: "no/such.yaml".into(), source: not_found() }, true),
+        (Error::Read { what: "/no/such.yaml".into(), source: not_found() }, false),
+        (Error::Config(config("no/such.toml")), true),
+    ] {
+        let text = error.explain();
+        assert_eq!(text.contains(&here), named, "{text}");
+        // `config check` takes the file as an argument.
+        assert!(text.contains("next: check the path") && !text.contains("--config"), "{text}");
+    }
+}
+
+#[test]
+fn the_hint_of_a_new_authority_issues_from_that_authority() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let at = directory.path().join("kafka pki");
+    let pki = |arguments: &[&str]| {
+        let all = ["shuqiao", "pki"].iter().chain(arguments).copied();
+        let line = Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        let super::Command::Pki(command) = line.command else { panic!("pki") };
+        command
+    };
+    let init = pki(&["init", "kafka.example", "--directory", at.to_str().expect("text")]);
+    let super::authority::Pki::Init { directory, .. } = &init else { panic!("init") };
+    assert_eq!(directory.option(), format!(" --directory '{}'", at.display()));
+    init.run().expect("an authority");
+    let odd = pki(&["issue", "person", "data bureau", "x", "--directory", at.to_str().expect("text")]);
+    let error = odd.run().expect_err("a space").to_string();
+    assert!(error.contains("data bureau") && error.contains("a-z, 0-9 and inner hyphens"), "{error}");
+}
+
 /// The value of a key of a unit file.
 fn unit_values<'u>(unit: &'u str, key: &str) -> Vec<&'u str> {
     unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()

@@ -70,7 +70,7 @@ impl Payloads {
             *line += 1;
             let text = bytes.trim_ascii();
             if text.len() > PAYLOAD_BYTES_MAX {
-                return Err(Error::Input(format!("line {line}: a payload has at most 1 MiB")));
+                return Err(Error::Line { line: *line, mistake: "a payload has at most 1 MiB".into() });
             }
             if !text.is_empty() {
                 return Ok(Some(Payload { line: *line, bytes: Bytes::copy_from_slice(text) }));
@@ -97,7 +97,11 @@ fn split(file: &Bytes) -> Result<Vec<Payload>, Error> {
         let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
         match values.next() {
             Some(Ok(IgnoredAny)) => {}
-            _ => return Err(Error::Input(format!("line {line}: not JSON, or not a list of payloads"))),
+            _ => {
+                return Err(Error::Input(format!(
+                    "line {line}: not JSON, or not a list of payloads; nothing was sent"
+                )));
+            }
         }
         let (payload, behind) = rest.split_at(values.byte_offset());
         payloads.push(Payload { line, bytes: file.slice_ref(payload) });
@@ -139,10 +143,10 @@ impl Keys {
     pub(super) fn read(&self, payload: &Payload) -> Result<String, Error> {
         let line = payload.line;
         let value: serde_json::Value = serde_json::from_slice(&payload.bytes)
-            .map_err(|error| Error::Input(format!("line {line}: not JSON: {error}")))?;
+            .map_err(|error| Error::Line { line, mistake: format!("not JSON: {error}") })?;
         let parts = self.0.iter().map(|pointer| match value.pointer(pointer).and_then(serde_json::Value::as_str) {
             Some(part) => Ok(part),
-            None => Err(Error::Input(format!("line {line}: the key field {pointer} is missing or no text"))),
+            None => Err(Error::Line { line, mistake: format!("the key field {pointer} is missing or no text") }),
         });
         Ok(parts.collect::<Result<Vec<_>, _>>()?.join("|"))
     }

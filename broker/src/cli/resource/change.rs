@@ -57,16 +57,19 @@ impl Apply {
         }
         manifests.sort_by_key(Manifest::rank);
         let mut client = connect(&self.connection).await?;
+        // An answer that nobody reads any more, or that cannot be written, keeps no manifest from being applied.
+        let mut told = Ok(());
         for manifest in manifests {
-            match manifest {
+            let done = match manifest {
                 Manifest::Department(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::RecordType(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Dataset(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Grant(wanted) => apply(&mut client, wanted, self.dry_run).await?,
                 Manifest::Subscription(wanted) => apply(&mut client, wanted, self.dry_run).await?,
-            }
+            };
+            told = told.and_then(|()| output::print(&done));
         }
-        Ok(Exit::Success)
+        told.map(|()| Exit::Success)
     }
 }
 
@@ -132,10 +135,11 @@ fn change<R: Resource>(mut wanted: R, current: Option<R>) -> Change<R> {
     Change::Update(wanted)
 }
 
-async fn apply<R: Resource>(client: &mut Client, wanted: R, dry_run: bool) -> Result<(), Error> {
+/// Answers with what is to be said of it.
+async fn apply<R: Resource>(client: &mut Client, wanted: R, dry_run: bool) -> Result<String, Error> {
     let name = full_name(R::COLLECTION, wanted.name());
     match put(client, &name, wanted, dry_run).await {
-        Ok(done) => output::print(&format!("{name} {done}")),
+        Ok(done) => Ok(format!("{name} {done}")),
         Err(error) => {
             // What stands before it in the answer is done.
             output::note(&format!("{name} not applied"));
