@@ -47,10 +47,10 @@ impl Adapter for MarketSupervision {
     async fn check(config: &Config) -> CheckReport {
         let mut report = CheckReport::default();
         if let Some(file) = &config.file {
-            file::check(file, &config.columns, &mut report);
+            file::check(Self::descriptor().name, file, &config.columns, &mut report);
         }
         if let Some(database) = &config.database {
-            database::check(database, Arc::new(config.columns.clone()), &mut report).await;
+            database::check(Self::descriptor().name, database, Arc::new(config.columns.clone()), &mut report).await;
         }
         report
     }

@@ -336,6 +336,8 @@ async fn check(file: &File) -> Result<Exit, Failure> {
             for (mistake, number) in mistakes.into_iter().zip(1..) {
                 report.failed("configuration", mistake, if number == last { WHOLE_EXAMPLE } else { "" });
             }
+            let named = config::named(&file.config, &adapters(), std::env::vars());
+            report.extend(shuqiao_adapter_sdk::check::check_named(&named).await);
             output::check(&report, file.output);
             return Ok(Exit::Configuration);
         }

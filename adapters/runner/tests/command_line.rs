@@ -191,6 +191,37 @@ fn check_finds_everything_that_is_wrong_and_one_failure_does_not_hide_the_next()
     assert!(!directory.path().join("state.db").exists(), "a check makes no state");
 }
 
+/// Goal: a configuration with mistakes hides nothing that can be looked at: a mistyped `adapter` not the mistakes of its table, and these not the files.
+#[test]
+fn check_tells_mistakes_of_the_file_and_of_what_it_names_at_once() {
+    let directory = tempfile::tempdir().expect("directory");
+    credentials(directory.path());
+    let path = directory.path().join("adapter.toml");
+    let text_of = configuration(directory.path(), "").replace("adapter =", "adaptor =").replace("'utf-8'", "'ascii'");
+    fs::write(&path, text_of).expect("writes");
+    for file in ["ca.pem", "system.key"] {
+        fs::remove_file(directory.path().join(file)).expect("removes");
+    }
+    let output = program().args(["check", "--config"]).arg(&path).output().expect("runs");
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    for mistake in [
+        "adaptor: is unknown; known here: adapter,",
+        "adapter: is missing",
+        "market-supervision.file.encoding: must be one of utf-8",
+        "ca.pem\" cannot be used",
+        "system.key\" cannot be used",
+    ] {
+        assert_eq!(told.matches(mistake).count(), 1, "{mistake}: {told}");
+    }
+
+    // Right in itself, the adapter's table is looked behind as well.
+    let text_of = configuration(directory.path(), "[weather]");
+    fs::write(&path, text_of).expect("writes");
+    let told = text(&program().args(["check", "--config"]).arg(&path).output().expect("runs"));
+    assert!(told.contains("weather: is unknown") && told.contains("check market-supervision.file.path"), "{told}");
+}
+
 #[test]
 fn looking_at_letters_makes_no_state_file() {
     let directory = tempfile::tempdir().expect("directory");
@@ -217,6 +248,13 @@ fn a_run_that_gives_up_says_that_repeating_is_safe_and_the_environment_overrides
         .expect("runs");
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     assert!(text(&output).contains("gave up after 2 attempts"), "{}", text(&output));
+    let text_of = text(&output);
+    let refused: Vec<_> = text_of.lines().filter(|line| line.contains("Connection refused")).collect();
+    for line in &refused {
+        assert!(line.contains("https://127.0.0.1:1"), "{line}");
+        assert_eq!(line.matches("Connection refused").count(), 1, "{line}");
+    }
+    assert!(!refused.is_empty(), "{text_of}");
     let first = String::from_utf8_lossy(&output.stderr).lines().next().map(str::to_owned).expect("a log line");
     let line: serde_json::Value = serde_json::from_str(&first).expect("a log line is JSON");
     assert_eq!(line["level"], "WARN");

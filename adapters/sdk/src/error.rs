@@ -89,13 +89,16 @@ impl StdError for AdapterError {
     }
 }
 
-/// An error and its causes on one line, outermost first.
+/// An error and its causes on one line, outermost first; a cause with which its effect has ended already is left out.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
+        let text = cause.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         next = cause.source();
     }
     line
@@ -140,5 +143,8 @@ mod tests {
         assert_eq!(error.to_string(), "the registry is not reachable");
         assert_eq!(error.chain(), "the registry is not reachable: connection refused");
         assert_eq!(error.class(), ErrorClass::Transient);
+        // As hyper has it: the layer's words end with the cause's.
+        let told = AdapterError::transient("not connected: refused").because(std::io::Error::other("refused"));
+        assert_eq!(told.chain(), "not connected: refused");
     }
 }

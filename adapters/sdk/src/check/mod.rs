@@ -14,7 +14,7 @@ pub use report::{CheckReport, Finding, Verdict};
 
 use crate::{
     ErasedAdapter, chain,
-    config::{Config, Publish, Subscribe},
+    config::{Config, Named, Publish, Subscribe},
     exchange::{Connection, Credentials, Error, Identity},
     plural,
     reconcile::{self, incomparable},
@@ -27,9 +27,15 @@ const CERTIFICATE_ENDS_SOON_S: i64 = 14 * 24 * 3_600;
 /// Looks at everything. Changes nothing: at the exchange it only asks, at the legacy system the adapter only reads.
 pub async fn check(adapter: &dyn ErasedAdapter, config: &Config) -> CheckReport {
     let mut report = CheckReport::default();
-    state_directory(config, &mut report);
+    state_directory(&config.state.directory(), &mut report);
     let identity = certificate(config, &mut report).await;
     match Connection::open(&config.broker).await {
+        // Told of its file already.
+        Err(Error::Credentials { .. }) if identity.is_none() => report.failed(
+            "exchange",
+            format!("{} was not asked: nobody talks to it without a certificate", config.broker.endpoint),
+            "mend what is told of the certificate, then look again",
+        ),
         Ok(connection) => exchange(&connection, config, identity.as_ref(), &mut report).await,
         Err(error) => report.failed(
             "exchange",
@@ -66,8 +72,37 @@ async fn inbox(state: &Path, report: &mut CheckReport) {
     }
 }
 
-fn state_directory(config: &Config, report: &mut CheckReport) {
-    let directory = config.state.directory();
+/// As [`check`], as far as a configuration with mistakes says where to look: its certificate's files, the state's directory, and the adapter's system where its own table is
+/// right. The exchange is not asked.
+pub async fn check_named(named: &Named) -> CheckReport {
+    let mut report = CheckReport::default();
+    if let Some(directory) = &named.state {
+        state_directory(directory, &mut report);
+    }
+    let (authorities, certificate, key) = (&named.authorities, &named.certificate, &named.key);
+    credentials(authorities.as_deref(), certificate.as_deref(), key.as_deref(), &mut report).await;
+    if let Some((adapter, table)) = &named.adapter {
+        report.extend(adapter.check_with(table).await);
+    }
+    report
+}
+
+/// Whether every file is as it should be.
+async fn credentials(
+    authorities: Option<&Path>,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+    report: &mut CheckReport,
+) -> bool {
+    let mistakes = Credentials::mistakes(authorities, certificate, key).await;
+    for mistake in &mistakes {
+        let remedy = "see broker.authorities, broker.certificate and broker.key";
+        report.failed("certificate", chain(mistake), remedy);
+    }
+    mistakes.is_empty()
+}
+
+fn state_directory(directory: &Path, report: &mut CheckReport) {
     // The only way to know whether a file can be made is to make one.
     let probe = directory.join(format!(".shuqiao-check-{}", uuid::Uuid::new_v4()));
     match std::fs::File::create(&probe).and_then(|_| std::fs::remove_file(&probe)) {
@@ -81,6 +116,10 @@ fn state_directory(config: &Config, report: &mut CheckReport) {
 }
 
 async fn certificate(config: &Config, report: &mut CheckReport) -> Option<Identity> {
+    let broker = &config.broker;
+    if !credentials(Some(&broker.authorities), Some(&broker.certificate), Some(&broker.key), report).await {
+        return None;
+    }
     let identity = match Credentials::read(&config.broker).await {
         Ok(credentials) => credentials.identity(),
         Err(error) => Err(error),

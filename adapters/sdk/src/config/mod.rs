@@ -17,7 +17,7 @@ use std::{
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-pub use parse::{Mistakes, from_text, load, override_from};
+pub use parse::{Mistakes, Named, from_text, load, named, override_from};
 pub(crate) use section::own_table;
 pub use values::{Secret, duration, secret_of};
 

@@ -1,6 +1,6 @@
 //! From text to [`Config`], with every mistake told at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value, de::DeTable};
@@ -25,8 +25,71 @@ pub fn load(
     adapters: &[&'static dyn ErasedAdapter],
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, Mistakes> {
-    let text = std::fs::read_to_string(path).map_err(|error| Mistakes(vec![format!("{}: {error}", path.display())]))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        // A relative path means another file from another directory.
+        let here = std::env::current_dir().ok().filter(|_| path.is_relative());
+        let from = here.map(|here| format!(" (looked for from {})", here.display())).unwrap_or_default();
+        Mistakes(vec![format!("{}: {error}{from}", path.display())])
+    })?;
     from_text(&text, adapters, environment)
+}
+
+/// Where a configuration with mistakes says to look nevertheless: what is named rightly.
+#[derive(Clone, Default)]
+pub struct Named {
+    /// `broker.authorities`
+    pub authorities: Option<PathBuf>,
+    /// `broker.certificate`
+    pub certificate: Option<PathBuf>,
+    /// `broker.key`
+    pub key: Option<PathBuf>,
+    /// The directory of `state.path`.
+    pub state: Option<PathBuf>,
+    /// The adapter with its own table, where that has no mistake.
+    pub adapter: Option<(&'static dyn ErasedAdapter, Table)>,
+}
+
+/// What an adapter's table says may be a password.
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// What the file names, whatever else is wrong with it; nothing where it cannot be read or is no TOML.
+pub fn named(
+    path: &Path,
+    adapters: &[&'static dyn ErasedAdapter],
+    environment: impl Iterator<Item = (String, String)>,
+) -> Named {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let Ok(mut table) = syntax(&text) else { return Named::default() };
+    override_from(&mut table, environment);
+    let file = |section: &str, key: &str| {
+        let path = table.get(section)?.get(key)?.as_str()?;
+        Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty())
+    };
+    let adapter = meant(adapters, &table).and_then(|adapter| {
+        let own = table.get(adapter.describe().name)?.as_table()?.clone();
+        adapter.config_mistakes(&own).is_empty().then_some((adapter, own))
+    });
+    Named {
+        authorities: file("broker", "authorities"),
+        certificate: file("broker", "certificate"),
+        key: file("broker", "key"),
+        state: file("state", "path").map(|path| StateFile { path }.directory()),
+        adapter,
+    }
+}
+
+/// The adapter that a file names; or, where it names none, the only one that has a table in it.
+fn meant(adapters: &[&'static dyn ErasedAdapter], table: &Table) -> Option<&'static dyn ErasedAdapter> {
+    let mut meant = adapters.iter().filter(|adapter| match table.get("adapter") {
+        Some(name) => name.as_str() == Some(adapter.describe().name),
+        None => table.contains_key(adapter.describe().name),
+    });
+    let first = meant.next().copied();
+    first.filter(|_| meant.next().is_none())
 }
 
 /// Everything but the adapter's own table.
@@ -58,14 +121,13 @@ pub fn from_text(
     for section in ["broker", "state"] {
         table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     }
-    let name = table.get("adapter").and_then(Value::as_str).map(str::to_owned);
-    let adapter = adapters.iter().find(|adapter| Some(adapter.describe().name) == name.as_deref());
+    let adapter = meant(adapters, &table);
     let own = adapter.and_then(|adapter| table.remove(adapter.describe().name));
     let mut reading = section::read::<Sections>("", &table);
     if let Some(sections) = reading.read.take() {
         rules(&sections, &mut reading);
         match adapter {
-            Some(adapter) => fits(*adapter, &sections, &mut reading),
+            Some(adapter) => fits(adapter, &sections, &mut reading),
             None => {
                 let known: Vec<_> = adapters.iter().map(|adapter| adapter.describe().name).collect();
                 reading.rule("adapter", &format!("must be one that this build has: {}", known.join(", ")));
@@ -73,7 +135,7 @@ pub fn from_text(
         }
         reading.read = Some(sections);
     }
-    let own = match (own, &name) {
+    let own = match (own, adapter.map(|adapter| adapter.describe().name)) {
         (Some(Value::Table(own)), _) => own,
         (None, _) | (_, None) => Table::new(),
         (Some(_), Some(name)) => {

@@ -329,13 +329,13 @@ fn undecodable(column: &str, encoding: LegacyEncoding, bytes: &Map<String, Value
     )
 }
 
-/// Connects, and looks at the table, its columns and its rows; changes nothing.
-pub async fn check(config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report: &mut CheckReport) {
+/// Connects, and looks at the table, its columns and its rows; changes nothing. `section` is the adapter's, which a remedy names.
+pub async fn check(section: &str, config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report: &mut CheckReport) {
     let reading = Reading { config: config.clone(), mapping };
     let pool = match client::connect(config).await {
         Ok(pool) => pool,
         Err(error) => {
-            let help = "check database.url, user, password, and that the database runs";
+            let help = format!("check {section}.database: url, user, password, and that the database runs");
             report.failed("database", error.chain(), help);
             return;
         }
@@ -353,7 +353,7 @@ pub async fn check(config: &DatabaseConfig, mapping: Arc<dyn RowMapping>, report
         report.ok("table", format!("{} has every column", config.table));
     }
     for mistake in &mistakes {
-        report.failed("table", mistake, "see `database` and the names of the columns in the configuration");
+        report.failed("table", mistake, format!("check {section}.database and the names in {section}.columns"));
     }
     if !mistakes.is_empty() {
         return;

@@ -40,12 +40,15 @@ impl Connection {
     /// # Errors
     /// [`Error::Credentials`] or [`Error::Unreachable`].
     pub async fn open(broker: &Broker) -> Result<Self, Error> {
+        let unreachable = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::Unreachable(Box::new(Attempt { endpoint: broker.endpoint.clone(), cause }))
+        };
         let credentials = Credentials::read(broker).await?;
-        let uri: Uri = broker.endpoint.parse().map_err(|cause: http::uri::InvalidUri| unreachable(cause))?;
+        let uri: Uri = broker.endpoint.parse().map_err(|cause: http::uri::InvalidUri| unreachable(cause.into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(443);
         let name = broker.server_name.clone().unwrap_or_else(|| host.clone());
-        let name = ServerName::try_from(name).map_err(unreachable)?;
+        let name = ServerName::try_from(name).map_err(|cause| unreachable(cause.into()))?;
         let connector = TlsConnector::from(Arc::new(credentials.client_config()?));
         let endpoint = Endpoint::from(uri)
             .connect_timeout(broker.connect_timeout)
@@ -63,7 +66,7 @@ impl Connection {
                 }
             }))
             .await
-            .map_err(unreachable)?;
+            .map_err(|cause| unreachable(cause.into()))?;
         Ok(Self { channel, answer_timeout: broker.answer_timeout })
     }
 
@@ -106,8 +109,13 @@ impl Connection {
     }
 }
 
-fn unreachable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Unreachable(cause.into())
+/// An attempt to connect, and where to.
+#[derive(Debug, thiserror::Error)]
+#[error("{endpoint}")]
+struct Attempt {
+    endpoint: String,
+    #[source]
+    cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// The PEM files of one moment.
@@ -154,14 +162,28 @@ impl Credentials {
     pub async fn read(broker: &Broker) -> Result<Self, Error> {
         let roots = certificates("authorities' certificate", &broker.authorities).await?;
         let chain = certificates("certificate", &broker.certificate).await?;
-        let text = read("private key", &broker.key).await?;
-        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|cause| Error::Credentials {
-            what: "private key",
-            path: broker.key.clone(),
-            cause: Box::new(cause),
-        })?;
+        let key = private_key(&broker.key).await?;
         let paths = (broker.authorities.clone(), broker.certificate.clone(), broker.key.clone());
         Ok(Self { roots, chain, key, paths })
+    }
+
+    /// What is wrong with each of the three files, as far as they are named.
+    pub(crate) async fn mistakes(
+        authorities: Option<&Path>,
+        certificate: Option<&Path>,
+        key: Option<&Path>,
+    ) -> Vec<Error> {
+        let mut mistakes = Vec::new();
+        if let Some(path) = authorities {
+            mistakes.extend(certificates("authorities' certificate", path).await.err());
+        }
+        if let Some(path) = certificate {
+            mistakes.extend(certificates("certificate", path).await.err());
+        }
+        if let Some(path) = key {
+            mistakes.extend(private_key(path).await.err());
+        }
+        mistakes
     }
 
     /// Who we are.
@@ -214,6 +236,15 @@ impl Credentials {
 async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     tokio::fs::read(path).await.map_err(|cause| Error::Credentials {
         what,
+        path: path.to_owned(),
+        cause: Box::new(cause),
+    })
+}
+
+async fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = read("private key", path).await?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|cause| Error::Credentials {
+        what: "private key",
         path: path.to_owned(),
         cause: Box::new(cause),
     })

@@ -311,14 +311,16 @@ impl Source for FileSource {
     }
 }
 
-/// Opens the file and reads its header and its first rows; changes nothing.
-pub fn check(config: &FileConfig, mapping: &dyn RowMapping, report: &mut CheckReport) {
+/// Opens the file and reads its header and its first rows; changes nothing. `section` is the adapter's, which a remedy names.
+pub fn check(section: &str, config: &FileConfig, mapping: &dyn RowMapping, report: &mut CheckReport) {
     const LOOK_AT: usize = 100;
     let opened = open(config).and_then(|file| Reader::open(file, config, &mapping.columns()));
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => {
-            report.failed("file", error.chain(), "see `file` and the names of the columns in the configuration");
+            let remedy =
+                format!("check {section}.file.path, {section}.file.encoding and the names in {section}.columns");
+            report.failed("file", error.chain(), remedy);
             return;
         }
     };
