@@ -44,7 +44,7 @@ impl Books {
     }
 
     /// How far the city is, on one line; with the time behind it 79 columns for a city of the usual size. `None` while that cannot be told.
-    pub(crate) async fn progress(&self, registry_rows: Option<u64>) -> Option<String> {
+    pub(crate) async fn progress(&self, registry_rows: u64) -> Option<String> {
         let counts = self.counts().await.ok()?;
         let letters = self.source.open_letters().await.ok()?;
         Some(progress(&counts, letters, registry_rows))
@@ -52,10 +52,10 @@ impl Books {
 }
 
 /// What is read is counted each time, so a registry that is read again has been read beyond its rows.
-fn progress(counts: &Counts, letters: u64, registry_rows: Option<u64>) -> String {
-    let rows = registry_rows.filter(|rows| *rows >= counts.read);
+fn progress(counts: &Counts, letters: u64, registry_rows: u64) -> String {
+    let rows = Some(registry_rows).filter(|rows| *rows >= counts.read);
     format!(
-        "  read {}{}, published {}, dead letters {}, delivered {}",
+        "  read {}{}, published {}, set aside {}, delivered {}",
         thousands(counts.read),
         rows.map(|rows| format!(" of {}", thousands(rows))).unwrap_or_default(),
         thousands(counts.accepted),
@@ -71,11 +71,11 @@ mod tests {
     #[test]
     fn a_registry_that_was_read_twice_has_its_letters_once() {
         let once = Counts { read: 3_000, accepted: 2_841, dead_letters: 159, delivered: 2_841, ..Counts::default() };
-        let line = progress(&once, 159, Some(3_000));
-        assert_eq!(line, "  read 3,000 of 3,000, published 2,841, dead letters 159, delivered 2,841");
+        let line = progress(&once, 159, 3_000);
+        assert_eq!(line, "  read 3,000 of 3,000, published 2,841, set aside 159, delivered 2,841");
         assert!(format!("{line}, 99 s").len() <= 79);
         let twice = Counts { read: 6_000, accepted: 2_842, unchanged: 2_840, dead_letters: 318, ..once };
-        let line = progress(&twice, 159, Some(3_000));
-        assert_eq!(line, "  read 6,000, published 2,842, dead letters 159, delivered 2,841");
+        let line = progress(&twice, 159, 3_000);
+        assert_eq!(line, "  read 6,000, published 2,842, set aside 159, delivered 2,841");
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     console::{Console, counted},
     directory::Directory,
     granted, identities, node,
-    registry::{self, Likeness},
+    registry::{self, Likeness, Rows},
     report::{self, Report, Witnesses},
     resources::{self, DATASET},
 };
@@ -58,7 +58,7 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
     let outcome = tokio::select! {
         outcome = city.live(options.once, &adapters, &exchange, &stop) => outcome,
         name = signals.next() => {
-            console.say(&format!("\n{name}: draining 正在收尾"));
+            console.say(&format!("\n{name}: draining; a second start goes on 正在收尾，再次启动将继续"));
             Ok(Outcome::Interrupted)
         }
     };
@@ -82,8 +82,7 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
 struct City {
     console: Console,
     directory: Directory,
-    /// `None`: somebody has edited the file.
-    registry_rows: Option<u64>,
+    registry: Rows,
     config: Box<shuqiao_broker::config::Config>,
     endpoint: String,
     source: Adapter,
@@ -104,18 +103,18 @@ impl City {
         let sink = Adapter::taxation(&directory, &endpoint)?;
         identities::write_profiles(&directory, &endpoint)?;
         let config = Box::new(node::configure(&directory, ports)?);
-        let registry_rows = keep_registry(&directory)?;
+        let registry = keep_registry(&directory)?;
         let moved = if ports.moved { " (7443 is taken 端口被占用)" } else { "" };
         console.say(&format!(
             "  exchange  交换平台  {endpoint}{moved}, metrics at http://127.0.0.1:{}/metrics\n  registry  登记库    {} ({}, GB18030)\n  \
              inbox     收件库    {} (SQLite, table shuqiao_inbox)\n  log lines 日志      {}",
             ports.metrics,
             directory.shown(CSV),
-            registry_rows.map_or_else(|| "edited by hand".to_owned(), |rows| counted(rows, "row")),
+            format_args!("{}{}", counted(registry.count, "row"), if registry.edited { ", edited by hand" } else { "" }),
             directory.shown(DATABASE),
             directory.shown(crate::telemetry::FILE),
         ));
-        Ok(Self { console, directory, registry_rows, config, endpoint, source, sink, accounted: Cell::new(None) })
+        Ok(Self { console, directory, registry, config, endpoint, source, sink, accounted: Cell::new(None) })
     }
 
     async fn live(
@@ -137,7 +136,7 @@ impl City {
         let work = async {
             self.console.say("\nCatalogue 目录");
             resources::apply(&self.directory, &self.endpoint).await?;
-            self.console.say("");
+            self.console.say("\nProgress 进度: read 读取, published 发布, set aside 搁置, delivered 交付");
             self.publish_and_follow(once, adapters).await
         };
         tokio::select! {
@@ -165,12 +164,16 @@ impl City {
                 ended = &mut sink => Err(self.sink.too_early(ended)),
             }
         };
-        let progress = async || books.progress(self.registry_rows).await;
+        let progress = async || books.progress(self.registry.count).await;
         let compared = self.console.watch(work, began_at, &progress).await?;
         let report = self.account(&books, &before, compared, began_at.elapsed()).await?;
         let outcome = if report.accounted { Outcome::Accounted } else { Outcome::Unaccounted };
         self.accounted.set(Some(outcome));
-        self.console.say(&format!("\n{}\n\n{}", report.show(), commands::to_try(&self.directory)));
+        self.console.say(&format!(
+            "\n{}\n\n{}",
+            report.show(&commands::refresh(&self.directory)),
+            commands::to_try(&self.directory)
+        ));
         if once {
             return Ok(outcome);
         }
@@ -196,7 +199,7 @@ impl City {
         let name = self.source.name;
         let whole = granted::whole(&self.source).await;
         let report = Report::of(Witnesses {
-            registry_rows: self.registry_rows,
+            registry: self.registry,
             run: total.since(before),
             total,
             set_aside: report::reasons(&books.source).await?,
@@ -221,8 +224,8 @@ async fn reconcile(adapter: &Adapter) -> Result<Comparison, Error> {
     answer.comparisons.into_iter().next().ok_or(Error::AdapterEnded(name))
 }
 
-/// Writes the registry where it is not there or has grown. Answers with its rows; `None` where somebody has edited it, which is left as it is.
-fn keep_registry(directory: &Directory) -> Result<Option<u64>, Error> {
+/// Writes the registry where it is not there or has grown. Answers with its rows; where somebody has edited it, it is left as it is and counted.
+fn keep_registry(directory: &Directory) -> Result<Rows, Error> {
     let path = directory.path(CSV);
     let rows = directory.city.rows as usize;
     let likeness = match path.exists() {
@@ -234,9 +237,12 @@ fn keep_registry(directory: &Directory) -> Result<Option<u64>, Error> {
         Likeness::Beginning => {
             registry::write_csv(&path, directory.city.seed, rows).map_err(Error::io("write", &path))?;
         }
-        Likeness::Other => return Ok(None),
+        Likeness::Other => {
+            let count = registry::count_csv(&path).map_err(Error::io("read", &path))?;
+            return Ok(Rows { count, edited: true });
+        }
     }
-    Ok(Some(directory.city.rows.into()))
+    Ok(Rows { count: directory.city.rows.into(), edited: false })
 }
 
 /// SIGINT and SIGTERM, from the beginning to the end.

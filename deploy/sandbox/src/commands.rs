@@ -7,10 +7,15 @@ use crate::{
     resources::{DATASET, PURPOSE, PURPOSE_NOT_GRANTED},
 };
 
-/// Built like this binary, so that nothing but the command itself is compiled.
+/// Built like this binary, so that nothing but the command itself is compiled; and not quietly, because that takes a minute or two the first time.
 fn cargo(binary: &str) -> String {
     let release = if cfg!(debug_assertions) { "" } else { " --release" };
-    format!("cargo run -q{release} --bin {binary} --")
+    format!("cargo run{release} --bin {binary} --")
+}
+
+/// What has taxation delivered everything once more, at the next start.
+pub(crate) fn refresh(directory: &Directory) -> String {
+    format!("{} refresh --config {}", cargo("shuqiao-adapter"), quoted(&directory.shown("taxation.toml")))
 }
 
 /// Three commands, and what else there is.
@@ -22,13 +27,13 @@ pub(crate) fn to_try(directory: &Directory) -> String {
     let (shuqiao, adapter) = (cargo("shuqiao"), cargo("shuqiao-adapter"));
     let letters = quoted(&directory.shown("market-supervision.toml"));
     format!(
-        "Three commands to try, in another terminal 试一试（另开终端）\n\
+        "Three commands to try, in another terminal (the first compiles the command line) 试一试（另开终端；首次运行需编译）\n\
          \n  # 1. Taxation has a grant: it sees the record. 税务已获授权，可查询。\n  \
          {shuqiao} query get {DATASET} {code} --purpose {PURPOSE} {}\n\
          \n  # 2. Civil affairs has none: it is refused. 民政未获授权，被拒绝。\n  \
          {shuqiao} query get {DATASET} {code} --purpose {PURPOSE_NOT_GRANTED} {}\n\
          \n  # 3. Both are on record. 两次访问均已留痕。\n  \
-         {shuqiao} audit list --limit 100000 {} | tail -n 4\n\
+         {shuqiao} audit list --last 4 {}\n\
          \nAnd then 此外\n  \
          {shuqiao} view digest {DATASET} --purpose 对账 {}\n  \
          {adapter} dead-letters list --config {letters}",

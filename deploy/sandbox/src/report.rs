@@ -1,6 +1,6 @@
 //! What went in, what came out, what was set aside and why, and whether every row is accounted for.
 //!
-//! Three independent witnesses are heard: the registry (how many rows it has), the state files of the adapters (what they did with each row and record), and the
+//! Three independent witnesses are heard: the registry (how many rows it has, counted in the file where somebody has edited it), the state files of the adapters (what they did with each row and record), and the
 //! exchange (count and digest of its view, as the owner and as taxation see it). What was published is held against what the exchange holds, and taxation's
 //! table against what the exchange shows taxation: under a grant of less than the whole record the two pairs are not the same.
 //! Examples are places in a file, never a name and never a number of a person.
@@ -17,6 +17,7 @@ use shuqiao_adapter_sdk::{
 use crate::{
     Error,
     console::{counted, thousands},
+    registry::Rows,
 };
 
 /// Letters looked at together.
@@ -40,8 +41,10 @@ pub struct Reason {
 /// The whole account, as `report.json` in the data directory holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Rows of the registry's file; none where somebody has edited it.
-    pub registry_rows: Option<u64>,
+    /// Rows of the registry's file when this run began.
+    pub registry_rows: u64,
+    /// Whether somebody has edited the file, so that its rows are those that were counted in it, and not those that were invented.
+    pub registry_edited: bool,
     /// What the two adapters did in this run.
     pub run: Counts,
     /// The same since the city was made.
@@ -64,7 +67,7 @@ pub struct Report {
     pub equal: bool,
     /// Whether the adapters' own counts add up, with nothing waiting.
     pub balanced: bool,
-    /// Rows of the registry that are neither a record in the view nor set aside; below zero, records that did not come from the registry.
+    /// Rows of the registry that are neither a record in the view nor set aside; below zero, records and letters of rows that the registry does not have.
     pub unaccounted: i64,
     /// From the first row read to the last record compared, in this run.
     pub elapsed_ms: u64,
@@ -74,7 +77,7 @@ pub struct Report {
 
 /// What the parts of the city know.
 pub(crate) struct Witnesses {
-    pub(crate) registry_rows: Option<u64>,
+    pub(crate) registry: Rows,
     pub(crate) run: Counts,
     pub(crate) total: Counts,
     pub(crate) set_aside: Vec<Reason>,
@@ -87,16 +90,17 @@ pub(crate) struct Witnesses {
 
 impl Report {
     pub(crate) fn of(witnesses: Witnesses) -> Self {
-        let Witnesses { registry_rows, run, total, set_aside, repaired, source, sink, granted_whole, elapsed_ms } =
+        let Witnesses { registry, run, total, set_aside, repaired, source, sink, granted_whole, elapsed_ms } =
             witnesses;
         let letters: u64 = set_aside.iter().map(|reason| reason.letters).sum();
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let unaccounted = registry_rows.map_or(0, |rows| signed(rows) - signed(source.exchange.count + letters));
+        let unaccounted = signed(registry.count) - signed(source.exchange.count + letters);
         let equal = source.equal && sink.equal && (!granted_whole || source.exchange == sink.exchange);
         let balanced = total.balanced() && total.waiting == 0;
         let accounted = equal && balanced && unaccounted == 0;
         Self {
-            registry_rows,
+            registry_rows: registry.count,
+            registry_edited: registry.edited,
             run,
             total,
             set_aside,
@@ -114,13 +118,11 @@ impl Report {
         }
     }
 
-    /// For a person at a terminal.
-    pub(crate) fn show(&self) -> String {
+    /// For a person at a terminal. `refresh` is the command that has taxation delivered everything once more.
+    pub(crate) fn show(&self, refresh: &str) -> String {
         let Counts { read, accepted, unchanged, dead_letters, .. } = self.total;
-        let rows = match self.registry_rows {
-            Some(rows) => vec![thousands(rows), String::new()],
-            None => vec!["?".into(), "edited by hand 已被手工修改".into()],
-        };
+        let edited = if self.registry_edited { "edited by hand 已被手工修改" } else { "" };
+        let rows = vec![thousands(self.registry_rows), edited.to_owned()];
         let both = |what: &str, run: u64, total: u64| vec![what.to_owned(), thousands(run), thousands(total)];
         let went_in = table(
             &["What went in 进", "this run 本次", "ever 累计"],
@@ -136,7 +138,13 @@ impl Report {
         );
         // A block a rule: its words are too long for a column.
         let letters = self.set_aside.iter().map(|reason| reason.letters).sum();
-        let mut why = format!("{}, and why 搁置的行及原因", counted(letters, "open dead letter"));
+        let mut why = format!("{} set aside (open dead letters), and why 搁置的行及原因", counted(letters, "row"));
+        if letters != dead_letters {
+            why.push_str(
+                "\n  fewer than were ever set aside: a row counts each time that it is read, and a letter closes once its row is right \
+                 少于累计搁置数：每次读取均计一次，该行改正后搁置即关闭",
+            );
+        }
         for Reason { rule, letters, example, message_en, message_zh } in &self.set_aside {
             why.push_str(&format!("\n{:>8}  {rule}, for example {example}", thousands(*letters)));
             why.push_str(&format!("\n          {message_en}\n          {message_zh}"));
@@ -154,10 +162,10 @@ impl Report {
                 side("taxation's inbox table 税务收件表", &self.inbox),
             ],
         );
-        [went_in, why, repaired, came_out, self.verdict()].join("\n\n")
+        [went_in, why, repaired, came_out, self.verdict(refresh)].join("\n\n")
     }
 
-    fn verdict(&self) -> String {
+    fn verdict(&self, refresh: &str) -> String {
         let rate = match self.run.accepted {
             0 => String::new(),
             accepted => {
@@ -172,16 +180,24 @@ impl Report {
             } else {
                 " Taxation is shown less, as granted 税务按授权可见部分内容."
             };
-            return format!("Equal, and every row is accounted for 三方一致，逐行对账无误.{less} {time}");
+            return format!("Equal, and every row is accounted for 各方一致，逐行对账无误.{less} {time}");
         }
-        let mut wrong: Vec<String> = self.differences().into_iter().map(str::to_owned).collect();
+        let mut wrong: Vec<String> = self.differences(refresh);
         if !self.balanced {
             wrong.push("the adapters' counts do not add up 计数不平".to_owned());
         }
         let rows = self.unaccounted.unsigned_abs();
         if self.unaccounted > 0 {
             let are = if rows == 1 { "is" } else { "are" };
-            wrong.push(format!("{} {are} unaccounted for 有未核对上的记录", counted(rows, "row")));
+            let repeated =
+                if self.registry_edited { " (a row that repeats another is one of them 含重复行)" } else { "" };
+            wrong.push(format!("{} {are} unaccounted for 有未核对上的记录{repeated}", counted(rows, "row")));
+        } else if self.unaccounted < 0 && self.registry_edited {
+            wrong.push(format!(
+                "{} fewer in the registry than records and open letters: what was published of a row that has gone since stays published \
+                 登记库的行少于平台记录与搁置之和，已删除的行此前发布的记录仍在平台",
+                counted(rows, "row")
+            ));
         } else if self.unaccounted < 0 {
             wrong.push(format!("{} did not come from the registry 有记录并非来自登记库", counted(rows, "record")));
         }
@@ -189,27 +205,32 @@ impl Report {
     }
 
     /// Which sides differ, and why as far as it is known.
-    fn differences(&self) -> Vec<&'static str> {
+    fn differences(&self, refresh: &str) -> Vec<String> {
         let mut differences = Vec::new();
         if self.source != self.view {
-            differences
-                .push("the exchange does not hold what market supervision published 平台持有的与市场监管发布的不一致");
+            let words = "the exchange does not hold what market supervision published 平台持有的与市场监管发布的不一致";
+            differences.push(words.to_owned());
         }
         if self.granted_whole && self.view != self.shown {
             differences.push(
                 "taxation is granted the whole record and is shown other records than the exchange holds \
-                 税务获整条授权，可见的却与平台持有的不一致",
+                 税务获整条授权，可见的却与平台持有的不一致"
+                    .to_owned(),
             );
         }
         if self.inbox != self.shown {
             differences.push(if !self.granted_whole && self.inbox == self.view {
-                "the grant was narrowed after delivery: the exchange shows taxation less now, and its inbox keeps what was delivered before, until \
-                 `shuqiao-adapter refresh` has it delivered once more \
-                 交付后授权已收窄：平台现在对税务可见的较少，收件表仍保留此前交付的内容，可用 shuqiao-adapter refresh 重新交付"
+                format!(
+                    "the grant was narrowed after delivery: the exchange shows taxation less now, and its inbox keeps what was delivered before. \
+                     Stop the city, run `{refresh}`, and the next start has it delivered once more \
+                     交付后授权已收窄：平台现在对税务可见的较少，收件表仍保留此前交付的内容；停止城市后运行上述命令，再次启动即重新交付"
+                )
             } else {
-                "taxation's inbox does not hold what the exchange shows it (what was delivered before its grant changed stays as it was, until \
-                 `shuqiao-adapter refresh` has it delivered once more) \
-                 税务收件表与平台对税务可见的不一致（授权变更前交付的内容保持原样，可用 shuqiao-adapter refresh 重新交付）"
+                format!(
+                    "taxation's inbox does not hold what the exchange shows it (what was delivered before its grant changed stays as it was: stop the \
+                     city, run `{refresh}`, and the next start has it delivered once more) \
+                     税务收件表与平台对税务可见的不一致（授权变更前交付的内容保持原样；停止城市后运行上述命令，再次启动即重新交付）"
+                )
             });
         }
         differences
@@ -284,7 +305,7 @@ mod tests {
             message_zh: "过短".into(),
         };
         Witnesses {
-            registry_rows: Some(10),
+            registry: Rows { count: 10, edited: false },
             run: counts,
             total: counts,
             set_aside: vec![reason],
@@ -300,14 +321,15 @@ mod tests {
     fn all_is_well_only_if_every_witness_says_the_same() {
         let report = Report::of(witnesses());
         assert!(report.accounted, "{report:?}");
-        let text = report.show();
+        let text = report.show("refresh");
         assert!(text.contains("line 3") && text.contains("4 records a second"), "{text}");
+        assert!(!text.contains("fewer than were ever"), "{text}");
 
-        let lost_row = Report::of(Witnesses { registry_rows: Some(11), ..witnesses() });
+        let lost_row = Report::of(Witnesses { registry: Rows { count: 11, edited: false }, ..witnesses() });
         assert_eq!((lost_row.accounted, lost_row.unaccounted), (false, 1));
-        assert!(lost_row.show().contains("1 row is unaccounted for 有未核对上的记录"));
-        let lost_rows = Report::of(Witnesses { registry_rows: Some(12), ..witnesses() });
-        assert!(lost_rows.show().contains("2 rows are unaccounted for"));
+        assert!(lost_row.show("refresh").contains("1 row is unaccounted for 有未核对上的记录"));
+        let lost_rows = Report::of(Witnesses { registry: Rows { count: 12, edited: false }, ..witnesses() });
+        assert!(lost_rows.show("refresh").contains("2 rows are unaccounted for"));
 
         let mut by_hand = witnesses();
         by_hand.source.exchange = side(9, "cc");
@@ -315,7 +337,11 @@ mod tests {
         by_hand.sink = comparison("sink", side(9, "cc"), side(9, "cc"));
         let by_hand = Report::of(by_hand);
         assert_eq!((by_hand.accounted, by_hand.unaccounted), (false, -1));
-        assert!(by_hand.show().contains("1 record did not come from the registry"), "{}", by_hand.show());
+        assert!(
+            by_hand.show("refresh").contains("1 record did not come from the registry"),
+            "{}",
+            by_hand.show("refresh")
+        );
 
         let mut other_inbox = witnesses();
         other_inbox.sink = comparison("sink", side(8, "bb"), side(8, "aa"));
@@ -332,7 +358,11 @@ mod tests {
         under_less.sink = comparison("sink", side(8, "bb"), side(8, "bb"));
         under_less.granted_whole = false;
         let under_less = Report::of(under_less);
-        assert!(under_less.accounted && under_less.show().contains("shown less, as granted"), "{}", under_less.show());
+        assert!(
+            under_less.accounted && under_less.show("refresh").contains("shown less, as granted"),
+            "{}",
+            under_less.show("refresh")
+        );
 
         let mut waiting = witnesses();
         waiting.total.waiting = 1;
@@ -343,10 +373,23 @@ mod tests {
         let mut twice = witnesses();
         (twice.total.read, twice.total.unchanged, twice.total.dead_letters) = (20, 8, 4);
         let twice = Report::of(twice);
-        assert!(twice.accounted && twice.show().contains("2 open dead letters"), "{}", twice.show());
+        let text = twice.show("refresh");
+        assert!(twice.accounted && text.contains("2 rows set aside (open dead letters)"), "{text}");
+        assert!(text.contains("fewer than were ever set aside"), "{text}");
+    }
 
-        let edited = Report::of(Witnesses { registry_rows: None, ..witnesses() });
-        assert!(edited.accounted && edited.show().contains("edited by hand"));
+    /// Goal: a registry that was edited is held against its own rows; fewer than the exchange holds are never called accounted for.
+    #[test]
+    fn an_edited_registry_is_judged_by_the_rows_that_it_has() {
+        let of = |count| Report::of(Witnesses { registry: Rows { count, edited: true }, ..witnesses() });
+        let edited = of(10);
+        assert!(edited.accounted && edited.show("refresh").contains("edited by hand"));
+        for (count, words) in [(9, "1 row fewer in the registry"), (12, "2 rows are unaccounted for")] {
+            let report = of(count);
+            let text = report.show("refresh");
+            assert!(!report.accounted && !text.contains("every row is accounted for"), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
     }
 
     #[test]
@@ -355,12 +398,13 @@ mod tests {
             let sink = comparison("sink", inbox, shown);
             let report = Report::of(Witnesses { sink, granted_whole, ..witnesses() });
             assert!(!report.accounted, "{report:?}");
-            let text = report.show();
+            let text = report.show("refresh");
             assert!(text.contains("the exchange shows taxation 平台对税务可见"), "{text}");
             text
         };
         let narrowed = told(side(8, "aa"), side(8, "bb"), false);
         assert!(narrowed.contains("narrowed after delivery") && narrowed.contains("交付后授权已收窄"), "{narrowed}");
+        assert!(narrowed.contains("Stop the city, run `refresh`"), "{narrowed}");
         // Something else is missing too: the grant alone does not explain it.
         let lost = told(side(7, "cc"), side(8, "bb"), false);
         assert!(!lost.contains("narrowed after delivery") && lost.contains("inbox does not hold"), "{lost}");

@@ -123,6 +123,7 @@ fn a_grant_narrowed_after_delivery_is_told_as_what_it_is_and_soon() {
         assert!(said.contains(words), "{words}\n{said}");
     }
     assert!(said.contains("narrowed after delivery"), "{said}");
+    assert!(said.contains("refresh --config") && said.contains("city/taxation.toml"), "{said}");
     // A minute is what it would wait while something moves.
     assert!(number(&report, "/elapsed_ms") < 40_000, "{said}");
     // Without a terminal a line says something new, or is not said.
@@ -156,14 +157,38 @@ fn a_registry_edited_by_hand_is_read_again_and_its_letters_stay_as_many() {
     std::fs::write(&path, edited).expect("edits");
 
     let (said, report) = run(directory.path(), 300);
-    assert!(said.contains("(edited by hand, GB18030)"), "{said}");
+    assert!(said.contains("(300 rows, edited by hand, GB18030)"), "{said}");
     assert_eq!((number(&report, "/total/read"), number(&report, "/total/dead_letters")), (600, 2 * bad), "{said}");
     assert_eq!((number(&report, "/run/accepted"), number(&report, "/run/unchanged")), (1, good - 1), "{said}");
     let letters: u64 = report["set_aside"].as_array().expect("reasons").iter().map(|one| number(one, "/letters")).sum();
     assert_eq!(letters, bad, "{said}");
-    assert!(said.contains(&format!("{bad} open dead letter")), "{said}");
-    assert!(said.contains(&format!(", dead letters {bad}, delivered ")), "{said}");
-    assert_eq!(report["balanced"], true, "{said}");
+    assert!(said.contains(&format!("{bad} rows set aside (open dead letters)")), "{said}");
+    assert!(said.contains(&format!(", set aside {bad}, delivered ")), "{said}");
+    assert_eq!((&report["balanced"], &report["unaccounted"]), (&true.into(), &0.into()), "{said}");
+
+    // Cut by its last hundred rows: what was published of them stays published, and nobody calls that accounted for.
+    let edited = std::fs::read(&path).expect("the registry");
+    let lines: Vec<&[u8]> = edited.split_inclusive(|byte| *byte == b'\n').collect();
+    std::fs::write(&path, lines[..201].concat()).expect("cuts");
+    let output = command(directory.path(), 300).output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("(200 rows, edited by hand, GB18030)"), "{said}");
+    assert!(said.contains("100 rows fewer in the registry") && !said.contains("every row is accounted for"), "{said}");
+}
+
+/// Goal: whoever reads what it says may leave (`| head`): the city is made all the same, and the exit code still tells.
+#[test]
+fn a_reader_that_has_gone_changes_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut sandbox = command(directory.path(), 60).spawn().expect("starts");
+    drop(sandbox.stdout.take());
+    let output = sandbox.wait_with_output().expect("ends");
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{complained}", output.status);
+    let report = std::fs::read_to_string(directory.path().join("city/report.json")).expect("an account");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((number(&report, "/inbox/count"), &report["accounted"]), (expected(60).0, &true.into()), "{report}");
 }
 
 /// A process that does not outlive its test.
