@@ -65,3 +65,23 @@ async fn the_walkthrough_ends_with_every_row_accounted_for_and_both_questions_on
     assert!(published == "nothing" || published.contains("= accepted 0 "), "{again}");
     assert_eq!(again.matches(": equal").count(), 2, "{again}");
 }
+
+/// Goal: what is wrong with its arguments a script says before it builds or starts anything.
+#[test]
+fn a_script_without_what_it_needs_says_so_and_starts_nothing() {
+    let repository = tempfile::tempdir().expect("a directory");
+    for directory in ["deploy/walkthrough", "deploy/kafka", "tests/services"] {
+        copy(&binaries::workspace().join(directory), &repository.path().join(directory), &[]);
+    }
+    for (script, argument, words) in [
+        ("deploy/walkthrough/run", Some("no/such.csv"), "no/such.csv: no file that can be read"),
+        ("deploy/kafka/stop", None, "usage: stop DIR"),
+    ] {
+        let mut command = Command::new(repository.path().join(script));
+        let output = command.args(argument).output().expect("the script runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{script}: {said}");
+        assert!(said.starts_with(words), "{script}: {said}");
+    }
+    assert!(!repository.path().join("target").exists());
+}
