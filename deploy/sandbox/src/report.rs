@@ -141,8 +141,8 @@ impl Report {
         let mut why = format!("{} set aside (open dead letters), and why 搁置的行及原因", counted(letters, "row"));
         if letters != dead_letters {
             why.push_str(
-                "\n  fewer than were ever set aside: a row counts each time that it is read, and a letter closes once its row is right \
-                 少于累计搁置数：每次读取均计一次，该行改正后搁置即关闭",
+                "\n  fewer than were ever set aside: a row counts each time that it is read, and a letter closes once its row is right or gone \
+                 少于累计搁置数：每次读取均计一次，该行改正或删除后搁置即关闭",
             );
         }
         for Reason { rule, letters, example, message_en, message_zh } in &self.set_aside {
