@@ -102,7 +102,8 @@ impl From<Status> for Error {
             (_, Some("SOURCE_FENCED")) => Self::Fenced,
             (_, Some("SUBSCRIPTION_TAKEN_OVER")) => Self::TakenOver,
             (_, Some("SEQUENCE_WENT_BACK")) => Self::Protocol("it says that a sequence went back"),
-            (_, Some("VIEW_BEHIND"))
+            // Of these an operator mends the second: nothing is lost meanwhile, so it is worth waiting for.
+            (_, Some("VIEW_BEHIND" | "LOG_BELOW_FLOOR"))
             | (
                 Code::Unavailable
                 | Code::DeadlineExceeded
@@ -161,6 +162,7 @@ mod tests {
             (Code::Unavailable, "DRAINING", ErrorClass::Transient),
             (Code::ResourceExhausted, "QUOTA_EXHAUSTED", ErrorClass::Transient),
             (Code::FailedPrecondition, "VIEW_BEHIND", ErrorClass::Transient),
+            (Code::FailedPrecondition, "LOG_BELOW_FLOOR", ErrorClass::Transient),
             (Code::FailedPrecondition, "RECORD_TYPE_NOT_ACCEPTED", ErrorClass::Configuration),
             (Code::PermissionDenied, "GRANT_REVOKED", ErrorClass::Configuration),
             (Code::NotFound, "DATASET_NOT_FOUND", ErrorClass::Configuration),
