@@ -33,7 +33,10 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 /// every run that waits, of most of them only the filter.
 const WAITING_RUNS: u8 = 8;
 /// Of the versions, which are most of all bytes and are looked up one by one. Merged they go further down by themselves: each partition's are in ascending order.
-const WAITING_VERSION_RUNS: u8 = 32;
+const WAITING_VERSION_RUNS: u8 = 16;
+/// From so many runs that wait on fjall 3.1 slows every write, and stops them all at 30 until a merge, which the number of runs above has to bring about first.
+const SLOWING_RUNS: u8 = 20;
+const _: () = assert!(WAITING_RUNS < SLOWING_RUNS && WAITING_VERSION_RUNS < SLOWING_RUNS, "writes would stop for good");
 /// Of a merged table of versions. What has gone down is not rewritten, so little of it should lie above.
 const VERSION_TABLE_BYTES: u64 = 16 << 20;
 /// One thread flushes and merges. Of several, fjall 3.1 keeps the first for flushes, and that one hands itself the waiting merges over and over while another
