@@ -298,6 +298,14 @@ async fn what_clients_have_not_read_is_bounded_for_all_together() {
     house.close().await;
 }
 
+/// A record of three kilobytes, so that a few hundred make a whole mebibyte.
+fn wide(n: u64) -> NewRecord {
+    NewRecord {
+        payload: format!(r#"{{"id":"k{n}",{:3000}"region":"320600"}}"#, "").into(),
+        ..upsert(n, &format!("k{n}"), "320600")
+    }
+}
+
 #[tokio::test]
 async fn streams_that_read_at_once_leave_each_other_room() {
     const STREAMS: usize = 32;
@@ -306,11 +314,6 @@ async fn streams_that_read_at_once_leave_each_other_room() {
     let options = Options { tail_bytes_max: 10_000, held_bytes_max: 2 * HELD_MAX, ..options() };
     let house = House::with(directory.path(), options).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
-    // So that the first of them reads a whole mebibyte.
-    let wide = |n: u64| NewRecord {
-        payload: format!(r#"{{"id":"k{n}",{:3000}"region":"320600"}}"#, "").into(),
-        ..upsert(n, &format!("k{n}"), "320600")
-    };
     house.publish((1..=800).map(wide).collect()).await;
     let mut streams = Vec::new();
     for number in 0..STREAMS {
@@ -342,10 +345,6 @@ async fn what_one_department_leaves_unread_takes_no_room_from_another() {
     let options = Options { tail_bytes_max: 10_000, held_bytes_max: HELD_MAX, ..options() };
     let house = House::with(directory.path(), options).await;
     house.grant(new_grant(GRANT, DATASET, "taxation")).await;
-    let wide = |n: u64| NewRecord {
-        payload: format!(r#"{{"id":"k{n}",{:3000}"region":"320600"}}"#, "").into(),
-        ..upsert(n, &format!("k{n}"), "320600")
-    };
     house.publish((1..=800).map(wide).collect()).await;
     let (mut streams, mut unread) = (Vec::new(), Vec::new());
     for number in 0..24 {
