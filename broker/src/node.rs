@@ -197,9 +197,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), E
     readiness::watch(&rooms, &readiness, &tasks);
     let (reporter, health) = tonic_health::server::health_reporter();
     let unsent = rpc::Unsent::new(&config.limits, rpc::UnsentMetrics::register(&mut registry), &tasks);
-    let descriptors = [shuqiao_proto::DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
-    let arriving = rpc::Arriving::new(&config.limits, &descriptors, rpc::ArrivingMetrics::register(&mut registry))
-        .map_err(tonic_reflection::server::Error::DecodeError)?;
+    let arriving = rpc::Arriving::new(&config.limits, rpc::ArrivingMetrics::register(&mut registry));
     let services = services(&config, &rooms, &mut registry, &readiness, &unsent, &tasks).await?.add_service(health);
     telemetry::serve(config.node.metrics_listen, registry, readiness.clone(), &tasks).await?;
     let address = config.node.listen;

@@ -75,6 +75,21 @@ pub(crate) fn is_damage(kind: io::ErrorKind) -> bool {
     )
 }
 
+/// Whether an error of the store says that its files are damaged. What the system says of a file is judged by [`is_damage`].
+pub(crate) fn is_stores_damage(error: &fjall::Error) -> bool {
+    use fjall::Error as Fjall;
+    matches!(
+        error,
+        Fjall::Storage(_)
+            | Fjall::JournalRecovery(_)
+            | Fjall::InvalidVersion(_)
+            | Fjall::Decompress(_)
+            | Fjall::InvalidTrailer
+            | Fjall::InvalidTag(_)
+            | Fjall::Unrecoverable
+    )
+}
+
 /// Looks at a store's directory, before the store is opened. `None`: no mark, since nothing is there yet or former software has made it.
 ///
 /// # Errors

@@ -353,24 +353,28 @@ mod tests {
         assert_eq!(summary(2, 1).exit(), Exit::Unavailable);
     }
 
+    fn batcher(records_max: usize, bytes_max: usize, sequence: u64) -> Batcher {
+        Batcher {
+            record_type: "x/v1".into(),
+            keys: Keys::of("x/v1", &["/k".to_owned()]).expect("pointer"),
+            operation: v1::Operation::Upsert,
+            source_version: 5,
+            records_max,
+            bytes_max,
+            sequence,
+            batch_id: 0,
+            held_back: None,
+            stopped: None,
+        }
+    }
+
     #[tokio::test]
     async fn batches_keep_within_the_node_s_bounds_and_number_on() {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().join("in.jsonl");
         std::fs::write(&path, "{\"k\":\"1\"}\n\n{\"k\":\"2\"}\n{\"k\":\"3\"}\n").expect("write");
         let mut payloads = Payloads::open(&path).await.expect("open");
-        let mut batcher = Batcher {
-            record_type: "x/v1".into(),
-            keys: Keys::of("x/v1", &["/k".to_owned()]).expect("pointer"),
-            operation: v1::Operation::Upsert,
-            source_version: 5,
-            records_max: 10,
-            bytes_max: 18,
-            sequence: 41,
-            batch_id: 0,
-            held_back: None,
-            stopped: None,
-        };
+        let mut batcher = batcher(10, 18, 41);
         let (first, lines) = batcher.next(&mut payloads).await.expect("good").expect("records");
         assert_eq!(lines, [1, 3]);
         assert_eq!(
@@ -391,18 +395,7 @@ mod tests {
             std::fs::write(&path, format!("{{\"k\":\"1\"}}\n{{\"k\":\"2\"}}\n{bad}\n{{\"k\":\"4\"}}\n"))
                 .expect("write");
             let mut payloads = Payloads::open(&path).await.expect("open");
-            let mut batcher = Batcher {
-                record_type: "x/v1".into(),
-                keys: Keys::of("x/v1", &["/k".to_owned()]).expect("pointer"),
-                operation: v1::Operation::Upsert,
-                source_version: 5,
-                records_max: 200,
-                bytes_max: 1_000,
-                sequence: 0,
-                batch_id: 0,
-                held_back: None,
-                stopped: None,
-            };
+            let mut batcher = batcher(200, 1_000, 0);
             let (batch, lines) = batcher.next(&mut payloads).await.expect("what is good").expect("records");
             assert_eq!((batch.records.len(), lines), (2, vec![1, 2]));
             let error = batcher.next(&mut payloads).await.expect_err("line 3");

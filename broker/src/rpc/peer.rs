@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Status};
 
-use crate::exchange::{Error, identity::Identity};
+use crate::exchange::{Error, identity::Identity, model::DepartmentAlias};
 
 /// Attached to each connection by `tls`; tonic copies it into every request's extensions.
 #[derive(Clone, Debug)]
@@ -16,6 +16,12 @@ pub struct Peer {
     /// Cancelled when the certificate has lost its force (it is revoked, has ended, or its authority is trusted no more): live streams end with
     /// CERTIFICATE_REVOKED.
     pub revoked: tokio_util::sync::CancellationToken,
+}
+
+/// The department of a request's caller; none where the certificate carries no identity.
+pub(super) fn department<B>(request: &http::Request<B>) -> Option<DepartmentAlias> {
+    let identity = request.extensions().get::<Peer>()?.identity.as_ref()?;
+    Some(identity.department.clone())
 }
 
 /// The caller of a request, which the call's span names from now on.

@@ -20,6 +20,7 @@
 mod age;
 mod arriving;
 mod calls;
+mod methods;
 mod unsent;
 
 #[cfg(test)]
@@ -62,7 +63,7 @@ pub fn server(limits: &Limits, arriving: Arriving, unsent: Unsent) -> Server<Lay
         // Without `max_connection_age_grace`: with it tonic 0.14 never says GOAWAY and cuts the connection at the end of both (see `connection_timeout_future`
         // there). The grace is kept by `aged`.
         .max_connection_age(limits.connection_age_max)
-        .layer(Calls::new())
+        .layer(Calls)
         .layer(arriving)
         .layer(unsent)
 }

@@ -112,13 +112,7 @@ impl From<fjall::Error> for Error {
         match error {
             Fjall::Io(io) | Fjall::Storage(fjall::LsmError::Io(io)) => io.into(),
             Fjall::Locked => Self::InUse,
-            Fjall::Storage(_)
-            | Fjall::JournalRecovery(_)
-            | Fjall::InvalidVersion(_)
-            | Fjall::Decompress(_)
-            | Fjall::InvalidTrailer
-            | Fjall::InvalidTag(_)
-            | Fjall::Unrecoverable => Self::Damaged(Arc::new(error)),
+            damage if store_mark::is_stores_damage(&damage) => Self::Damaged(Arc::new(damage)),
             other => Self::Store(Arc::new(other)),
         }
     }

@@ -14,7 +14,11 @@ mod table;
 use async_trait::async_trait;
 
 pub use self::config::{Database, InboxConfig};
-use self::{postgres::Postgres, sqlite::Sqlite, table::newest};
+use self::{
+    postgres::Postgres,
+    sqlite::Sqlite,
+    table::{Table, newest},
+};
 use crate::{AdapterError, CheckReport, Mark, Outcome, Record, Sink, Violation, plural};
 
 /// An open inbox table.
@@ -27,6 +31,62 @@ enum Home {
     Sqlite(Sqlite),
 }
 
+impl Home {
+    fn table(&self) -> &Table {
+        match self {
+            Self::Postgres(home) => &home.table,
+            Self::Sqlite(home) => &home.table,
+        }
+    }
+
+    fn ddl(&self) -> String {
+        match self {
+            Self::Postgres(home) => home.ddl(),
+            Self::Sqlite(home) => home.ddl(),
+        }
+    }
+
+    /// Whether the table is there, and the one beside it.
+    async fn exist(&self) -> Result<(bool, bool), AdapterError> {
+        match self {
+            Self::Postgres(home) => home.exist().await,
+            Self::Sqlite(home) => home.exist().await,
+        }
+    }
+
+    async fn ask(&self, statement: String) -> Result<Option<Mark>, AdapterError> {
+        match self {
+            Self::Postgres(home) => home.ask(statement).await,
+            Self::Sqlite(home) => home.ask(statement).await,
+        }
+    }
+
+    /// What it says of itself.
+    async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        match self.ask(self.table().asks_mark_of_rows()).await {
+            // Without its table an inbox holds nothing any more, as if it had none.
+            Err(failed) => match self.exist().await {
+                Ok((true, true)) | Err(_) => Err(failed),
+                Ok(_) => Ok(None),
+            },
+            answered => answered,
+        }
+    }
+
+    /// Says that the table is missing, where the one beside it tells that it has taken something.
+    async fn without_table(&self, exist: (bool, bool)) -> Result<Option<String>, AdapterError> {
+        let counted = match exist {
+            (false, true) => self.ask(self.table().asks_mark()).await?,
+            _ => None,
+        };
+        let said = |mark: Mark| {
+            let deliveries = mark.deliveries;
+            format!("the inbox table is missing, and had taken {deliveries} {}", plural(deliveries, "delivery"))
+        };
+        Ok(counted.map(said))
+    }
+}
+
 impl Inbox {
     /// Connects, and creates the table where it is missing and `create_table` is set.
     ///
@@ -35,13 +95,10 @@ impl Inbox {
     /// something.
     pub async fn open(config: &InboxConfig) -> Result<Self, AdapterError> {
         let home = connect(config).await?;
-        let (exist, ddl) = match &home {
-            Home::Postgres(home) => (home.exist().await?, home.ddl()),
-            Home::Sqlite(home) => (home.exist().await?, home.ddl()),
-        };
+        let (exist, ddl) = (home.exist().await?, home.ddl());
         if exist != (true, true) {
             if !config.create_table {
-                if let Some(lost) = without_table(&home, exist).await? {
+                if let Some(lost) = home.without_table(exist).await? {
                     let message = format!(
                         "{lost}: what was acknowledged is lost. Bring the table back; or create it anew, and have everything delivered to it once more: \
                          `shuqiao-adapter refresh`, then start the adapter again:\n{ddl}"
@@ -62,20 +119,6 @@ impl Inbox {
     }
 }
 
-/// Says that a table is missing which has taken something.
-async fn without_table(home: &Home, exist: (bool, bool)) -> Result<Option<String>, AdapterError> {
-    let counted = match home {
-        _ if exist.0 => None,
-        Home::Postgres(home) => home.counted().await?,
-        Home::Sqlite(home) => home.counted().await?,
-    };
-    let said = |mark: Mark| {
-        let deliveries = mark.deliveries;
-        format!("the inbox table is missing, and had taken {deliveries} {}", plural(deliveries, "delivery"))
-    };
-    Ok(counted.map(said))
-}
-
 async fn connect(config: &InboxConfig) -> Result<Home, AdapterError> {
     let (database, url) = config.resolve().await?;
     Ok(match database {
@@ -94,14 +137,15 @@ pub async fn check(config: &InboxConfig, report: &mut CheckReport) {
         }
     };
     report.ok("inbox database", "reachable");
-    let (state, said, exist, ddl) = match &home {
-        Home::Postgres(home) => (home.state().await, home.mark().await, home.exist().await, home.ddl()),
-        Home::Sqlite(home) => (home.state().await, home.mark().await, home.exist().await, home.ddl()),
+    let state = match &home {
+        Home::Postgres(home) => home.state().await,
+        Home::Sqlite(home) => home.state().await,
     };
     // What else is wrong with it is told below.
-    report.inbox = said.ok();
-    let gone = match exist {
-        Ok(exist) => without_table(&home, exist).await.unwrap_or_default(),
+    report.inbox = home.mark().await.ok();
+    let ddl = home.ddl();
+    let gone = match home.exist().await {
+        Ok(exist) => home.without_table(exist).await.unwrap_or_default(),
         Err(_) => None,
     };
     match state {
@@ -170,10 +214,7 @@ impl Sink for Inbox {
     }
 
     async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
-        match &self.0 {
-            Home::Postgres(home) => home.mark().await,
-            Home::Sqlite(home) => home.mark().await,
-        }
+        self.0.mark().await
     }
 }
 

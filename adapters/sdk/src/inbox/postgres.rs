@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: PgPool,
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl Postgres {
@@ -163,26 +163,8 @@ impl Postgres {
         Ok(())
     }
 
-    pub(super) async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
-        match self.ask(self.table.asks_mark_of_rows()).await {
-            // Without its table an inbox holds nothing any more, as if it had none.
-            Err(failed) => match self.exist().await {
-                Ok((true, true)) | Err(_) => Err(failed),
-                Ok(_) => Ok(None),
-            },
-            answered => answered,
-        }
-    }
-
-    /// What the table beside it says, whether or not there is an inbox table.
-    pub(super) async fn counted(&self) -> Result<Option<Mark>, AdapterError> {
-        match self.exist().await? {
-            (_, true) => self.ask(self.table.asks_mark()).await,
-            _ => Ok(None),
-        }
-    }
-
-    async fn ask(&self, statement: String) -> Result<Option<Mark>, AdapterError> {
+    /// Runs one of [`Table`]'s questions for a mark.
+    pub(super) async fn ask(&self, statement: String) -> Result<Option<Mark>, AdapterError> {
         let row: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(statement))
             .fetch_optional(&self.pool)
             .await

@@ -21,7 +21,7 @@ use crate::{AdapterError, Mark, Record, config::Secret};
 #[derive(Debug)]
 pub(super) struct Sqlite {
     pool: SqlitePool,
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl Sqlite {
@@ -115,26 +115,8 @@ impl Sqlite {
         transaction.commit().await.map_err(failed)
     }
 
-    pub(super) async fn mark(&self) -> Result<Option<Mark>, AdapterError> {
-        match self.ask(self.table.asks_mark_of_rows()).await {
-            // Without its table an inbox holds nothing any more, as if it had none.
-            Err(failed) => match self.exist().await {
-                Ok((true, true)) | Err(_) => Err(failed),
-                Ok(_) => Ok(None),
-            },
-            answered => answered,
-        }
-    }
-
-    /// What the table beside it says, whether or not there is an inbox table.
-    pub(super) async fn counted(&self) -> Result<Option<Mark>, AdapterError> {
-        match self.exist().await? {
-            (_, true) => self.ask(self.table.asks_mark()).await,
-            _ => Ok(None),
-        }
-    }
-
-    async fn ask(&self, statement: String) -> Result<Option<Mark>, AdapterError> {
+    /// Runs one of [`Table`]'s questions for a mark.
+    pub(super) async fn ask(&self, statement: String) -> Result<Option<Mark>, AdapterError> {
         let row: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(statement))
             .fetch_optional(&self.pool)
             .await

@@ -351,13 +351,7 @@ pub(super) fn error(cause: fjall::Error) -> Error {
         // The system's own words say more than what the library makes of them.
         Fjall::Io(io) | Fjall::Storage(Lsm::Io(io)) => io_error(io),
         Fjall::Locked => Error::InUse,
-        Fjall::Storage(_)
-        | Fjall::JournalRecovery(_)
-        | Fjall::InvalidVersion(_)
-        | Fjall::Decompress(_)
-        | Fjall::InvalidTrailer
-        | Fjall::InvalidTag(_)
-        | Fjall::Unrecoverable => Error::Corrupt(Arc::new(cause)),
+        damage if store_mark::is_stores_damage(&damage) => Error::Corrupt(Arc::new(damage)),
         _ => Error::Unavailable(Arc::new(cause)),
     }
 }

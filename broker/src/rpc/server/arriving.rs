@@ -8,7 +8,7 @@
 //! The room of a call is given back when the call is over, that of a message in a stream when the next one is asked for: until then someone works on it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll, ready},
@@ -24,18 +24,17 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
 use tonic::{Status, body::Body};
 
+use super::methods;
 use crate::{
     config::Limits,
     exchange::{Error, model::DepartmentAlias},
-    rpc::{peer::Peer, status},
+    rpc::{peer, status},
 };
 
 /// A message of so few bytes needs no room, so that questions are heard whatever others have under way. A connection's streams bound how many there are.
@@ -81,8 +80,6 @@ impl std::fmt::Debug for Arriving {
 struct Shared {
     message_bytes_max: usize,
     timeout: Duration,
-    /// Paths of the methods to which a client sends a stream.
-    streamed: HashSet<String>,
     node: Arc<Semaphore>,
     department_units: usize,
     /// `None`: callers without identity share one count.
@@ -91,41 +88,23 @@ struct Shared {
 }
 
 impl Arriving {
-    /// `descriptors`: encoded descriptor sets of the services, which tell the methods to which a client sends a stream.
-    ///
-    /// # Errors
-    /// Where they are none.
-    pub fn new(limits: &Limits, descriptors: &[&[u8]], metrics: ArrivingMetrics) -> Result<Self, prost::DecodeError> {
+    /// Nothing is under way yet.
+    pub fn new(limits: &Limits, metrics: ArrivingMetrics) -> Self {
         let units = limits.arriving_bytes_max.bytes() / UNIT_BYTES;
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             message_bytes_max: limits.message_bytes_max.bytes(),
             timeout: limits.arrival_timeout,
-            streamed: streamed(descriptors)?,
             node: Arc::new(Semaphore::new(units)),
             department_units: units / DEPARTMENT_SHARE,
             departments: Mutex::default(),
             metrics,
-        })))
+        }))
     }
 
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         usize::try_from(self.0.metrics.bytes.get()).expect("a size")
     }
-}
-
-fn streamed(descriptors: &[&[u8]]) -> Result<HashSet<String>, prost::DecodeError> {
-    let mut paths = HashSet::new();
-    for encoded in descriptors {
-        for file in FileDescriptorSet::decode(*encoded)?.file {
-            for service in &file.service {
-                for method in service.method.iter().filter(|method| method.client_streaming()) {
-                    paths.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
-                }
-            }
-        }
-    }
-    Ok(paths)
 }
 
 impl Shared {
@@ -305,10 +284,9 @@ impl<S: tower::Service<Request<Body>>> tower::Service<Request<Body>> for Admitte
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let identity = request.extensions().get::<Peer>().and_then(|peer| peer.identity.as_ref());
-        let department = identity.map(|identity| identity.department.clone());
+        let department = peer::department(&request);
         let shared = self.arriving.0.clone();
-        let is_stream = shared.streamed.contains(request.uri().path());
+        let is_stream = methods::is_streamed(request.uri().path());
         self.inner.call(request.map(|body| {
             Body::new(Awaited {
                 shared,

@@ -6,19 +6,14 @@
 //!
 //! It costs a call some microseconds and a message nothing: what is sent and received within a call is not looked at here.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response};
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tonic::body::Body;
 use tracing::{Instrument, Span, field::Empty};
 
+use super::methods;
 use crate::{
     exchange::identity::Identity,
     request::{self, RequestId},
@@ -29,34 +24,9 @@ pub(in crate::rpc) const HEADER: HeaderName = HeaderName::from_static("x-request
 /// Stands for a method that no service here has.
 const NO_METHOD: &str = "unknown";
 
-/// The ids and spans, as a layer around every service. Clones share what they know of methods.
-#[derive(Clone, Debug)]
-pub struct Calls {
-    methods: Arc<HashSet<String>>,
-}
-
-impl Calls {
-    /// Knows the methods of the exchange and of health checks.
-    pub fn new() -> Self {
-        let sets = [shuqiao_proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
-        // Descriptors that were compiled in are well-formed; a set that were not would leave its methods nameless.
-        let files = sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(|set| set.file);
-        let methods = files.flat_map(|file| {
-            let package = file.package().to_owned();
-            file.service.into_iter().flat_map(move |service| {
-                let service_name = format!("/{package}.{}", service.name());
-                service.method.into_iter().map(move |method| format!("{service_name}/{}", method.name()))
-            })
-        });
-        Self { methods: Arc::new(methods.collect()) }
-    }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// The ids and spans, as a layer around every service.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls;
 
 /// Names the caller in the span of the call that is being served.
 pub(in crate::rpc) fn introduce(caller: &Identity) {
@@ -75,7 +45,7 @@ impl<S> tower::Layer<S> for Calls {
     type Service = Called<S>;
 
     fn layer(&self, inner: S) -> Called<S> {
-        Called { inner, calls: self.clone() }
+        Called { inner }
     }
 }
 
@@ -83,7 +53,6 @@ impl<S> tower::Layer<S> for Calls {
 #[derive(Clone, Debug)]
 pub struct Called<S> {
     inner: S,
-    calls: Calls,
 }
 
 impl<S> tower::Service<Request<Body>> for Called<S>
@@ -102,7 +71,7 @@ where
 
     fn call(&mut self, asked: Request<Body>) -> Self::Future {
         let id = RequestId::mint();
-        let method = self.calls.methods.get(asked.uri().path()).map_or(NO_METHOD, String::as_str);
+        let method = methods::name(asked.uri().path()).unwrap_or(NO_METHOD);
         // Of the highest level: where the filter leaves a line, it leaves the span that the line belongs to.
         let span = tracing::error_span!("call", request_id = %id, method, department = Empty, system = Empty);
         let answer = request::on_behalf(Some(id), || span.in_scope(|| self.inner.call(asked)));

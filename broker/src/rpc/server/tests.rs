@@ -73,25 +73,29 @@ impl tower::Service<http::Request<Body>> for Deaf {
     }
 }
 
-fn arriving(limits: &Limits) -> Arriving {
-    let descriptors = [shuqiao_proto::DESCRIPTOR_SET];
-    Arriving::new(limits, &descriptors, ArrivingMetrics::default()).expect("descriptors")
-}
-
 /// A server with these limits, health checks and [`Deaf`].
 async fn serve(limits: &Limits) -> (SocketAddr, Tasks) {
+    let (address, _, _, tasks) = serve_counted(limits).await;
+    (address, tasks)
+}
+
+/// The same with [`unsent::Wordy`] and [`arriving::Listening`], and what counts the bytes of its requests and answers.
+async fn serve_counted(limits: &Limits) -> (SocketAddr, Arriving, Unsent, Tasks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let (_, health) = tonic_health::server::health_reporter();
     let tasks = Tasks::default();
     let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
-    let router = server(limits, arriving(limits), unsent).add_service(health).add_service(Deaf);
+    let arriving = Arriving::new(limits, ArrivingMetrics::default());
+    let mut router = server(limits, arriving.clone(), unsent.clone());
+    let router =
+        router.add_service(health).add_service(Deaf).add_service(unsent::Wordy).add_service(arriving::Listening);
     let incoming = aged(TcpListenerStream::new(listener), limits);
     let stop = tasks.token();
     tasks.spawn("server", async move {
         router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.expect("serves");
     });
-    (address, tasks)
+    (address, arriving, unsent, tasks)
 }
 
 #[derive(Debug)]

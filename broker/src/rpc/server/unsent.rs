@@ -34,7 +34,7 @@ use crate::{
     config::Limits,
     exchange::{Error, model::DepartmentAlias},
     request::{self, RequestId},
-    rpc::{peer::Peer, status},
+    rpc::{peer, status},
     shutdown::Tasks,
 };
 
@@ -408,8 +408,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let identity = request.extensions().get::<Peer>().and_then(|peer| peer.identity.as_ref());
-        let department = identity.map(|identity| identity.department.clone());
+        let department = peer::department(&request);
         let (answer, unsent) = (self.inner.call(request), self.unsent.clone());
         Box::pin(async move { Ok(unsent.hold(department, answer.await?).await) })
     }

@@ -69,9 +69,7 @@ impl Site {
         let audit = AuditServiceServer::new(audit).max_decoding_message_size(bytes);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let descriptors = [shuqiao_proto::DESCRIPTOR_SET];
-        let arriving =
-            crate::rpc::Arriving::new(&limits(), &descriptors, crate::rpc::ArrivingMetrics::default()).unwrap();
+        let arriving = crate::rpc::Arriving::new(&limits(), crate::rpc::ArrivingMetrics::default());
         let router = crate::rpc::server(&limits(), arriving, unsent.clone())
             .add_service(InterceptedService::new(catalogue, introduce))
             .add_service(InterceptedService::new(audit, introduce));

@@ -60,7 +60,7 @@ async fn serve_patiently(house: &House, revoked: CancellationToken, unread_timeo
     let address = listener.local_addr().unwrap();
     let token = city.tasks.token();
     let serving = tonic::transport::Server::builder()
-        .layer(crate::rpc::Calls::new())
+        .layer(crate::rpc::Calls)
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { token.cancelled().await });
     city.tasks.spawn("serve", async move { serving.await.unwrap() });

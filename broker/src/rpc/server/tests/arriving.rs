@@ -4,7 +4,7 @@ use std::{future::poll_fn, pin::Pin};
 
 use hyper::body::Body as _;
 
-use super::{unsent::Wordy, *};
+use super::*;
 
 const SAY: &str = "/test.Wordy/Say";
 const PUBLISH: &str = "/shuqiao.exchange.v1.ExchangeService/Publish";
@@ -12,7 +12,7 @@ const MESSAGE_BYTES: usize = 300 << 10;
 
 /// Reads whatever comes on the path of a stream, until it ends.
 #[derive(Clone)]
-struct Listening;
+pub(super) struct Listening;
 
 impl NamedService for Listening {
     const NAME: &'static str = "shuqiao.exchange.v1.ExchangeService";
@@ -39,22 +39,6 @@ impl tower::Service<http::Request<Body>> for Listening {
             }
         })
     }
-}
-
-async fn serve_reading(limits: &Limits) -> (SocketAddr, Arriving, Tasks) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let tasks = Tasks::default();
-    let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
-    let arriving = arriving(limits);
-    let (_, health) = tonic_health::server::health_reporter();
-    let router = server(limits, arriving.clone(), unsent).add_service(health).add_service(Wordy).add_service(Listening);
-    let incoming = aged(TcpListenerStream::new(listener), limits);
-    let stop = tasks.token();
-    tasks.spawn("server", async move {
-        router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.expect("serves");
-    });
-    (address, arriving, tasks)
 }
 
 /// A client that has learned how wide the server's windows are.
@@ -97,7 +81,7 @@ async fn until_it_holds(arriving: &Arriving, bytes: usize) {
 #[tokio::test]
 async fn messages_that_are_not_whole_are_bounded_and_what_ends_makes_room() {
     let limits = Limits { message_bytes_max: Size(1 << 20), arriving_bytes_max: Size(4 << 20), ..limits() };
-    let (address, arriving, tasks) = serve_reading(&limits).await;
+    let (address, arriving, _, tasks) = serve_counted(&limits).await;
     let mut wire = open(address).await;
     let message = message();
     let (begin, rest) = message.split_at(10 << 10);
@@ -135,7 +119,7 @@ async fn a_call_that_is_not_whole_in_time_is_given_up_waiting_included() {
         keepalive: Duration::from_secs(24 * 3600),
         ..limits()
     };
-    let (address, arriving, tasks) = serve_reading(&limits).await;
+    let (address, arriving, _, tasks) = serve_counted(&limits).await;
     let mut wire = open(address).await;
     let message = message();
     // Half a message, half a head, nothing at all, one that is whole in a call that does not end, and one too many.
@@ -164,7 +148,7 @@ async fn a_call_that_is_not_whole_in_time_is_given_up_waiting_included() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_may_be_silent_between_messages_and_not_within_one() {
     let limits = Limits { keepalive: Duration::from_secs(24 * 3600), ..limits() };
-    let (address, arriving, tasks) = serve_reading(&limits).await;
+    let (address, arriving, _, tasks) = serve_counted(&limits).await;
     let mut wire = open(address).await;
     wire.send(&[call(1, PUBLISH, 0), data(1, &message(), 0)].concat()).await;
     tokio::time::sleep(limits.arrival_timeout / 2).await;

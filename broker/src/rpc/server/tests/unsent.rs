@@ -46,21 +46,6 @@ impl tower::Service<tonic::Request<String>> for Say {
     }
 }
 
-async fn serve_wordy(limits: &Limits) -> (SocketAddr, Unsent, Tasks) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let tasks = Tasks::default();
-    let unsent = Unsent::new(limits, UnsentMetrics::default(), &tasks);
-    let (_, health) = tonic_health::server::health_reporter();
-    let router = server(limits, arriving(limits), unsent.clone()).add_service(health).add_service(Wordy);
-    let incoming = aged(TcpListenerStream::new(listener), limits);
-    let stop = tasks.token();
-    tasks.spawn("server", async move {
-        router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.expect("serves");
-    });
-    (address, unsent, tasks)
-}
-
 /// SETTINGS_INITIAL_WINDOW_SIZE (4).
 fn window(bytes: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[&[0, 4][..], &bytes.to_be_bytes()].concat())
@@ -72,7 +57,7 @@ fn say(stream: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn answers_that_nobody_reads_are_bounded_and_what_ends_makes_room() {
-    let (address, unsent, tasks) = serve_wordy(&Limits { unsent_bytes_max: Size(16 << 20), ..limits() }).await;
+    let (address, _, unsent, tasks) = serve_counted(&Limits { unsent_bytes_max: Size(16 << 20), ..limits() }).await;
     let mut wire = Wire::open(address).await;
     wire.send(&window(0)).await;
     let streams: Vec<u32> = (0..20).map(|number| 2 * number + 1).collect();
@@ -114,7 +99,7 @@ async fn an_answer_that_is_not_read_in_time_is_taken_back() {
     let lines = crate::rpc::tests::calls::Lines::default();
     let _kept = lines.keep("shuqiao_broker=debug");
     let limits = Limits { unread_timeout: Duration::from_secs(30), ..limits() };
-    let (address, unsent, tasks) = serve_wordy(&limits).await;
+    let (address, _, unsent, tasks) = serve_counted(&limits).await;
     let mut wire = Wire::open(address).await;
     wire.send(&window(0)).await;
     wire.send(&say(1)).await;
